@@ -1,0 +1,1 @@
+"""From a configuration document to an immutable ``Snapshot``."""

@@ -1,0 +1,156 @@
+"""The compiled configuration: immutable, complete, checked; the only thing the data path reads.
+
+Knows nothing of files, databases or connections. A change of configuration builds a new
+``Snapshot`` that replaces the old one as a whole; calls in flight finish on the one they began with.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+__all__ = [
+    "ANONYMOUS",
+    "ClientRateLimit",
+    "Endpoint",
+    "Key",
+    "Namespace",
+    "Principal",
+    "RateLimit",
+    "Server",
+    "Snapshot",
+    "ToolOverride",
+    "digest_of",
+]
+
+TransportKind: TypeAlias = Literal["stdio", "sse", "streamable_http"]
+EraChoice: TypeAlias = Literal["auto", "modern", "legacy"]
+Sharing: TypeAlias = Literal["auto", "shared", "principal", "session", "call"]
+PrefixRule: TypeAlias = Literal["always", "never", "on-collision"]
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that a server may stay silent during one request; the default of MetaMCP's ``MCP_TIMEOUT``."""
+
+
+class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One MCP server and how to reach it. Two equal values mean: keep the connection.
+
+    ``env`` holds the configured variables only; what a child inherits is added at spawn.
+    ``headers`` already contains ``Authorization`` when a bearer token was configured.
+    ``timeout`` is in seconds of silence: progress restarts it.
+    """
+
+    name: str
+    type: TransportKind
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str | None = None
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    description: str = ""
+    era: EraChoice = "auto"
+    sharing: Sharing = "auto"
+    timeout: float = DEFAULT_TIMEOUT
+    disabled: bool = False
+
+
+class ToolOverride(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one namespace changes about one tool; ``None`` leaves the server's own value.
+
+    ``annotations`` is merged key by key over the server's annotations.
+    """
+
+    enabled: bool = True
+    name: str | None = None
+    title: str | None = None
+    description: str | None = None
+    annotations: Mapping[str, Any] | None = None
+
+
+class Namespace(Struct, frozen=True, kw_only=True):
+    """Servers grouped, in the order in which their tools are listed.
+
+    ``tools`` is keyed by ``(server, tool)`` in the server's own names.
+    """
+
+    name: str
+    servers: tuple[str, ...]
+    description: str = ""
+    prefix: PrefixRule = "always"
+    tools: Mapping[tuple[str, str], ToolOverride] = {}
+
+
+class RateLimit(Struct, frozen=True):
+    """At most ``max_rate`` requests in any ``seconds``, as a token bucket that starts full."""
+
+    max_rate: int
+    seconds: float
+
+
+class ClientRateLimit(Struct, frozen=True):
+    """A ``RateLimit`` for each client, told apart by address or by the value of ``header``.
+
+    ``header`` is lower case, and ``None`` when the client's address counts.
+    """
+
+    max_rate: int
+    seconds: float
+    header: str | None = None
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """A published name, the namespace behind it, and who may use it how often."""
+
+    name: str
+    namespace: str
+    api_key_auth: bool = True
+    query_param_auth: bool = False
+    rate_limit: RateLimit | None = None
+    client_rate_limit: ClientRateLimit | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody who reaches the port may use the endpoint."""
+        return not self.api_key_auth
+
+
+class Principal(Struct, frozen=True):
+    """Who calls. ``id`` is stable across restarts and reveals nothing of a key."""
+
+    id: str
+    kind: Literal["anonymous", "key"]
+    name: str = ""
+
+
+ANONYMOUS = Principal(id="anonymous", kind="anonymous")
+
+
+class Key(Struct, frozen=True):
+    """An API key, kept only as its digest.
+
+    ``endpoints`` is the set of endpoints that it opens; ``None`` means all.
+    """
+
+    digest: bytes
+    principal: Principal
+    endpoints: frozenset[str] | None = None
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """Everything the gateway was told, compiled. ``keys`` is keyed by ``digest_of`` the key."""
+
+    servers: Mapping[str, Server]
+    namespaces: Mapping[str, Namespace]
+    endpoints: Mapping[str, Endpoint]
+    keys: Mapping[bytes, Key] = {}
+
+
+def digest_of(key: str | bytes) -> bytes:
+    """Return the SHA-256 digest under which a key is stored; keys carry enough entropy to need no salt.
+
+    Args:
+        key: The key as the client presents it.
+    """
+    return hashlib.sha256(key.encode() if isinstance(key, str) else key).digest()

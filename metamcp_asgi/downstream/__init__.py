@@ -1,0 +1,1 @@
+"""The client-facing legs: one adapter for each era."""

@@ -1,0 +1,1 @@
+"""Our side of the connections to MCP servers."""

@@ -1,0 +1,146 @@
+"""All endpoints of a snapshot at work: servers, catalogues and namespaces, swapped as a whole, and who listens.
+
+The owner of everything below it: ``apply`` a snapshot to start or change, ``aclose`` to end.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from metamcp_asgi.aggregate.call import Call
+from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
+from metamcp_asgi.aggregate.dispatch import dispatch
+from metamcp_asgi.aggregate.namespace import Running
+from metamcp_asgi.aggregate.page import Page, Pager
+from metamcp_asgi.aggregate.view import Item
+from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.protocol.outcome import Outcome
+from metamcp_asgi.upstream.pool import Pool
+from metamcp_asgi.upstream.request import Change
+from metamcp_asgi.upstream.runtime import Runtime
+from metamcp_asgi.upstream.server import Happening, Server
+
+__all__ = ["Aggregator"]
+
+DEBOUNCE: Final = 0.1
+"""Seconds that changes are gathered before clients are told: servers tend to restart together."""
+
+
+class Aggregator:
+    """Answers the calls of every endpoint.
+
+    Args:
+        runtime: What all servers share; closed with the aggregator.
+        pager: Cuts lists into pages.
+        deadline: Seconds that one server may hold up a list.
+        stale_seconds: How long the lists of a lost server are still published.
+        idle_seconds: How long an upstream session that is not shared is kept unused.
+    """
+
+    def __init__(
+        self, runtime: Runtime, pager: Pager, *, deadline: float, stale_seconds: float, idle_seconds: float
+    ) -> None:
+        self.pool = Pool(runtime, self._happened, idle_seconds=idle_seconds)
+        self._pager = pager
+        self._deadline = deadline
+        self._stale_seconds = stale_seconds
+        self._catalogues: dict[str, Catalogue] = {}
+        self._namespaces: dict[str, Running] = {}
+        self._endpoints: dict[str, tuple[Running, bool]] = {}
+        self._listeners: dict[str, set[Callable[[list[Change]], None]]] = {}
+        self._told: dict[str, Mapping[str, object]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Serve what the snapshot says; what it leaves unchanged is not disturbed."""
+        self.pool.apply(snapshot.servers)
+        old, self._catalogues = self._catalogues, {}
+        for name, server in self.pool.servers.items():
+            kept = old.get(name)
+            if kept is not None and kept.server is server:
+                del old[name]
+            else:
+                kept = Catalogue(server, self._changed, self._stale_seconds)
+            self._catalogues[name] = kept
+        for catalogue in old.values():
+            task = asyncio.create_task(catalogue.aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        running: dict[str, Running] = {}
+        for name, config in snapshot.namespaces.items():
+            catalogues = [self._catalogues[server] for server in config.servers if server in self._catalogues]
+            kept_namespace = self._namespaces.get(name)
+            if kept_namespace is None or (kept_namespace.config, kept_namespace.catalogues) != (config, catalogues):
+                kept_namespace = Running(config, catalogues, self._pager, self._deadline)
+            running[name] = kept_namespace
+        self._namespaces = running
+        self._endpoints = {
+            name: (running[endpoint.namespace], not endpoint.open) for name, endpoint in snapshot.endpoints.items()
+        }
+        self._tell_soon()
+
+    async def call(self, call: Call) -> Outcome | Page:
+        """Answer one call.
+
+        Raises:
+            ProtocolError: The call itself is wrong.
+        """
+        running, private = self._endpoints[call.endpoint]
+        return await dispatch(call, running, private=private)
+
+    def namespace(self, endpoint: str) -> Running:
+        """Return the running namespace behind an endpoint."""
+        return self._endpoints[endpoint][0]
+
+    def listen(self, endpoint: str, listener: Callable[[list[Change]], None]) -> Callable[[], None]:
+        """Have ``listener`` told which kinds of list have changed on an endpoint; return what ends that."""
+        self._listeners.setdefault(endpoint, set()).add(listener)
+        if endpoint not in self._told:
+            self._told[endpoint] = self._published(endpoint)
+        return partial(self._unlisten, endpoint, listener)
+
+    async def aclose(self) -> None:
+        """Stop all servers."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*(catalogue.aclose() for catalogue in self._catalogues.values()), *self._closing)
+        await self.pool.aclose()
+
+    def _unlisten(self, endpoint: str, listener: Callable[[list[Change]], None]) -> None:
+        listeners = self._listeners.get(endpoint, set())
+        listeners.discard(listener)
+        if not listeners:
+            self._listeners.pop(endpoint, None)
+            self._told.pop(endpoint, None)
+
+    def _happened(self, server: Server, happening: Happening) -> None:
+        catalogue = self._catalogues.get(server.name)
+        if catalogue is not None and catalogue.server is server:
+            catalogue.happened(happening)
+
+    def _changed(self, catalogue: Catalogue) -> None:
+        for running in self._namespaces.values():
+            if catalogue in running.catalogues:
+                running.outdate()
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if self._listeners and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(DEBOUNCE, self._tell)
+
+    def _tell(self) -> None:
+        """Tell each endpoint's listeners which lists differ from what they were last told of; often none does."""
+        self._timer = None
+        for endpoint, listeners in list(self._listeners.items()):
+            before, now = self._told[endpoint], self._published(endpoint)
+            kinds = [kind for kind, methods in LISTS_OF.items() if any(before.get(m) != now.get(m) for m in methods)]
+            self._told[endpoint] = now
+            if kinds:
+                for listener in tuple(listeners):
+                    listener(kinds)
+
+    def _published(self, endpoint: str) -> Mapping[str, object]:
+        served = self._endpoints.get(endpoint)
+        return served[0].view.items if served is not None else {}

@@ -1,0 +1,285 @@
+"""What a namespace publishes: one immutable answer to "what is listed" and "what does this name mean".
+
+Both come from one pass over the same entries, so that what is advertised is callable, and what is switched off is
+neither (advertised ⇔ callable). Built anew when a catalogue or the configuration changes; never on a call.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from metamcp_asgi.aggregate.catalogue import Catalogue, Entry
+from metamcp_asgi.config.snapshot import Namespace, PrefixRule, ToolOverride
+from metamcp_asgi.protocol import names, uris
+from metamcp_asgi.protocol.headers import ParamHeader
+from metamcp_asgi.protocol.jsonrpc import Members, encode
+from metamcp_asgi.protocol.revisions import LISTS
+from metamcp_asgi.upstream.server import Server
+
+__all__ = ["Item", "Route", "View", "build"]
+
+logger = logging.getLogger("metamcp.catalogue")
+
+_AS_IS: Final = ToolOverride()
+
+
+class Route(Struct, frozen=True, gc=False):
+    """Where a published name leads.
+
+    ``key`` is the name or URI at the server, ``raw`` the same as JSON. ``renamed`` maps those of the server's URIs that
+    are published in another form, because another server has them, too.
+    """
+
+    server: Server
+    catalogue: Catalogue
+    key: str
+    raw: Raw
+    params: tuple[ParamHeader, ...] = ()
+    renamed: Mapping[str, str] = {}
+
+
+class Item(Struct, frozen=True, gc=False):
+    """One line of a published list: its place in the order, and its JSON for either era."""
+
+    place: tuple[int, str]
+    modern: bytes
+    legacy: bytes
+
+
+class View(Struct, frozen=True):
+    """What a namespace publishes at one moment.
+
+    ``tools`` and ``prompts`` are keyed by every name that may be called, listed or not; ``refused`` are the names of
+    tools that are switched off. ``items``, ``expires`` (on the clock of ``time.monotonic``) and ``public`` are keyed by
+    list method. ``unavailable`` tells which servers are missing from the lists or outdated, and why.
+    """
+
+    tools: Mapping[str, Route]
+    refused: frozenset[str]
+    prompts: Mapping[str, Route]
+    resources: Mapping[str, Route]
+    templates: Sequence[tuple[re.Pattern[str], Route]]
+    schemes: Mapping[str, Route]
+    items: Mapping[str, Sequence[Item]]
+    expires: Mapping[str, float]
+    public: Mapping[str, bool]
+    unavailable: Mapping[str, str]
+
+    def resource(self, uri: str) -> Route | None:
+        """Return where a URI is read: listed, made from a template, or of a scheme that only one server uses (RE-05).
+
+        A read is never tried on several servers (eras.md 2.14).
+        """
+        if (route := self.resources.get(uri)) is not None:
+            return route
+        for pattern, template in self.templates:
+            if pattern.fullmatch(uri):
+                own = uris.unqualify(uri) if template.key in template.renamed else None
+                return _aimed(template, own[1] if own is not None else uri)
+        owner = self.schemes.get(uri.partition(":")[0])
+        return _aimed(owner, uri) if owner is not None else None
+
+
+def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
+    """Return what a namespace publishes.
+
+    Args:
+        namespace: Its configuration.
+        catalogues: The catalogues of its servers, in its order.
+    """
+    renamed = _renamed(catalogues)
+    tools = _Publisher(namespace.prefix, renamed)
+    for index, catalogue, entry in _entries(catalogues, "tools/list"):
+        override = namespace.tools.get((catalogue.server.name, entry.key), _AS_IS)
+        tools.add(index, catalogue, entry, override)
+    prompts = _Publisher(namespace.prefix, renamed)
+    for index, catalogue, entry in _entries(catalogues, "prompts/list"):
+        prompts.add(index, catalogue, entry, _AS_IS)
+    resources, resource_items = _resources(catalogues, "resources/list", "uri", renamed)
+    templates, template_items = _resources(catalogues, "resources/templates/list", "uriTemplate", renamed)
+    return View(
+        tools=tools.routes(),
+        refused=tools.refused(),
+        prompts=prompts.routes(),
+        resources=resources,
+        templates=[(uris.template_pattern(template), route) for template, route in templates.items()],
+        schemes=_schemes([*resources.values(), *templates.values()]),
+        items={
+            "tools/list": tools.items(),
+            "prompts/list": prompts.items(),
+            "resources/list": resource_items,
+            "resources/templates/list": template_items,
+        },
+        expires={
+            method: min((c.lists[method].expires for c in catalogues if c.lists is not None), default=0.0)
+            for method in LISTS
+        },
+        public={method: all(c.lists is not None and c.lists[method].public for c in catalogues) for method in LISTS},
+        unavailable={c.server.name: c.unavailable for c in catalogues if c.unavailable},
+    )
+
+
+class _Named(Struct, gc=False):
+    """A tool or prompt on its way to its published name."""
+
+    index: int
+    entry: Entry
+    route: Route
+    override: ToolOverride
+    base: str
+
+
+class _Publisher:
+    """Gives the tools (or prompts) of a namespace their published names, deterministically.
+
+    Servers come in the namespace's order and their own names before overrides, so that an override never takes
+    a name from a tool that has it by right.
+    """
+
+    def __init__(self, rule: PrefixRule, renamed: Mapping[str, Mapping[str, str]]) -> None:
+        self._rule = rule
+        self._renamed = renamed
+        self._all: list[_Named] = []
+        self._owners: Counter[str] = Counter()
+        self._published: dict[str, _Named] | None = None
+
+    def add(self, index: int, catalogue: Catalogue, entry: Entry, override: ToolOverride) -> None:
+        server = catalogue.server
+        route = Route(
+            server, catalogue, entry.key, Raw(encode(entry.key)), entry.params, self._renamed.get(server.name, {})
+        )
+        named = _Named(index, entry, route, override, override.name or entry.key)
+        self._all.append(named)
+        self._owners.update({named.base, entry.key})
+
+    def routes(self) -> Mapping[str, Route]:
+        published = self._publish()
+        routes = {name: named.route for name, named in published.items()}
+        for named in published.values():
+            for alias in self._aliases(named):
+                routes.setdefault(alias, named.route)
+        return routes
+
+    def refused(self) -> frozenset[str]:
+        callable_names = self.routes()
+        off = (named for named in self._all if not named.override.enabled)
+        return frozenset(name for named in off for name in self._aliases(named) if name not in callable_names)
+
+    def items(self) -> list[Item]:
+        items = [_item(name, named) for name, named in self._publish().items()]
+        return sorted(items, key=lambda item: item.place)
+
+    def _publish(self) -> dict[str, _Named]:
+        if self._published is None:
+            self._published = published = {}
+            enabled = [named for named in self._all if named.override.enabled]
+            uses = Counter(named.base for named in enabled)
+            for named in sorted(enabled, key=lambda named: named.base != named.entry.key):
+                server, key = named.route.server.name, named.entry.key
+                for base in dict.fromkeys((named.base, key)):
+                    name = base if self._unprefixed(uses[base]) else names.qualify(server, base)
+                    if name not in published:
+                        published[name] = named
+                        break
+                else:
+                    logger.warning("Tool %r of server %s is left out: its name is taken", named.base, server)
+        return self._published
+
+    def _unprefixed(self, uses: int) -> bool:
+        return self._rule == "never" or (self._rule == "on-collision" and uses <= 1)
+
+    def _aliases(self, named: _Named) -> Iterator[str]:
+        """Yield the further names of a tool: with its server, as the server has it, and bare where unambiguous.
+
+        The original name of an overridden tool stays callable as in MetaMCP (dossier 4.4); bare names are what the
+        pages of MCP Apps call (AP-01).
+        """
+        for name in {named.base, named.entry.key}:
+            yield names.qualify(named.route.server.name, name)
+            if self._owners[name] == 1:
+                yield name
+
+
+def _item(name: str, named: _Named) -> Item:
+    members: Members = {**named.entry.members, "name": Raw(encode(name))}
+    override = named.override
+    if override.title is not None:
+        members["title"] = Raw(encode(override.title))
+    if override.description is not None:
+        members["description"] = Raw(encode(override.description))
+    if override.annotations is not None:
+        own = _decode_object(members.get("annotations"))
+        members["annotations"] = Raw(encode({**own, **override.annotations}))
+    if named.route.renamed and "_meta" in members:
+        members["_meta"] = _with_published_ui(members["_meta"], named.route.renamed)
+    return _for_both_eras((named.index, named.entry.key), members)
+
+
+def _for_both_eras(place: tuple[int, str], members: Members) -> Item:
+    legacy = encode(members)
+    # `execution` is a field of 2025-11-25 that 2026-07-28 does not have (eras.md 2.4).
+    modern = encode({k: v for k, v in members.items() if k != "execution"}) if "execution" in members else legacy
+    return Item(place, modern, legacy)
+
+
+def _resources(
+    catalogues: Sequence[Catalogue], method: str, member: str, renamed: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, Route], list[Item]]:
+    routes: dict[str, Route] = {}
+    items: list[Item] = []
+    for index, catalogue, entry in _entries(catalogues, method):
+        server = catalogue.server
+        others = renamed.get(server.name, {})
+        published = others.get(entry.key, entry.key)
+        routes[published] = Route(server, catalogue, entry.key, Raw(encode(entry.key)), (), others)
+        items.append(_for_both_eras((index, entry.key), {**entry.members, member: Raw(encode(published))}))
+    return routes, items
+
+
+def _renamed(catalogues: Sequence[Catalogue]) -> dict[str, dict[str, str]]:
+    """Return, by server, those of its URIs and templates that another server offers as well, and their published form."""
+    renamed: dict[str, dict[str, str]] = {}
+    for method in ("resources/list", "resources/templates/list"):
+        uses = Counter(entry.key for _, _, entry in _entries(catalogues, method))
+        for _, catalogue, entry in _entries(catalogues, method):
+            if uses[entry.key] > 1:
+                server = catalogue.server.name
+                renamed.setdefault(server, {})[entry.key] = uris.qualify(server, entry.key)
+    return renamed
+
+
+def _schemes(routes: Sequence[Route]) -> dict[str, Route]:
+    owners: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        owners.setdefault(route.key.partition(":")[0], {})[route.server.name] = route
+    return {scheme: next(iter(of.values())) for scheme, of in owners.items() if len(of) == 1}
+
+
+def _aimed(route: Route, uri: str) -> Route:
+    return Route(route.server, route.catalogue, uri, Raw(encode(uri)), (), route.renamed)
+
+
+def _entries(catalogues: Sequence[Catalogue], method: str) -> Iterator[tuple[int, Catalogue, Entry]]:
+    for index, catalogue in enumerate(catalogues):
+        if catalogue.lists is not None:
+            for entry in catalogue.lists[method].entries:
+                yield index, catalogue, entry
+
+
+def _with_published_ui(meta: Raw, renamed: Mapping[str, str]) -> Raw:
+    """Return a tool's ``_meta`` with the URI of its MCP App as it is published (AP-01)."""
+    decoded = _decode_object(meta)
+    ui = decoded.get("ui")
+    if not isinstance(ui, dict) or ui.get("resourceUri") not in renamed:
+        return meta
+    return Raw(encode({**decoded, "ui": {**ui, "resourceUri": renamed[ui["resourceUri"]]}}))
+
+
+def _decode_object(value: Raw | None) -> dict[str, Any]:
+    decoded = msgspec.json.decode(value) if value is not None else {}
+    return decoded if isinstance(decoded, dict) else {}

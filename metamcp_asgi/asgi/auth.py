@@ -1,0 +1,153 @@
+"""API keys: who calls, and may they use this endpoint?
+
+Knows keys as digests only, and takes the key out of every request before it goes inward. Knows nothing of OAuth.
+"""
+
+import hmac
+import math
+import time
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from metamcp_asgi.asgi.answers import send_refusal
+from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.fixed import always
+from metamcp_asgi.asgi.query import hide_keys, key_in, without_keys
+from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, digest_of
+
+__all__ = ["Access", "Authenticate"]
+
+FAILURES_PER_MINUTE = 20
+"""Wrong keys from one address for one endpoint before 429; MetaMCP's limit."""
+
+_CREDENTIALS = frozenset((b"authorization", b"x-api-key"))
+# Without ``resource_metadata``, which would start an OAuth flow that cannot succeed (AU-06);
+# a 401 without any challenge would break RFC 9110 15.5.2.
+_CHALLENGE = ((b"www-authenticate", b'Bearer realm="MetaMCP"'),)
+
+
+class Access(Struct, frozen=True):
+    """Which keys an application asks for; an ``Endpoint`` will do as well.
+
+    ``name`` is what a key's ``endpoints`` are compared with.
+    """
+
+    name: str = ""
+    api_key_auth: bool = True
+    query_param_auth: bool = False
+
+
+class Authenticate:
+    """Admit whoever has a key for the endpoint, and put a ``Principal`` at ``metamcp.principal`` of the scope.
+
+    The key is taken from ``X-API-Key``, else ``Authorization: Bearer``, else, where allowed, from ``?api_key=`` or
+    ``?apikey=``. The inner application sees none of these. Only HTTP is guarded: do not put an application
+    that serves WebSockets behind this layer.
+
+    Args:
+        app: The application inside.
+        keys: Keys by ``digest_of`` the key, or a callable that gives the present ones, called once per request.
+        access: What is asked for: one for all requests, or a callable that finds it in the scope.
+        clock: Seconds, never going backwards.
+
+    Example::
+
+        from metamcp_asgi.asgi.auth import Authenticate
+        from metamcp_asgi.config.snapshot import Key, Principal, digest_of
+
+        async def hello(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": scope["metamcp.principal"].name.encode()})
+
+        key = Key(digest_of("sk_mt_example"), Principal(id="key:1", kind="key", name="Ada"))
+        app = Authenticate(hello, {key.digest: key})
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Callable[[], Mapping[bytes, Key]] | Mapping[bytes, Key],
+        access: Callable[[Scope], Access | Endpoint] | Access | Endpoint = Access(),  # noqa: B008 - immutable
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.app = app
+        self._keys = keys if callable(keys) else always(keys)
+        self._access = access if callable(access) else always(access)
+        self._clock = clock
+        self._failures = Buckets()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Admit or refuse one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        access = self._access(scope)
+        query: bytes = scope.get("query_string", b"")
+        if query:
+            scope = hide_keys(scope)
+        principal = ANONYMOUS
+        if access.api_key_auth:
+            presented = _key_in_headers(scope)
+            if presented is None and query and access.query_param_auth:
+                presented = key_in(query)
+            if presented is None:
+                await self._ask(scope, send, access)
+                return
+            digest = digest_of(presented)
+            key = self._keys().get(digest)
+            if key is None or not hmac.compare_digest(key.digest, digest):
+                await self._refuse(scope, send, access)
+                return
+            if key.endpoints is not None and access.name not in key.endpoints:
+                message = f"This API key does not open endpoint {access.name}."
+                await send_refusal(scope, send, 403, {"error": "Access denied", "message": message})
+                return
+            principal = key.principal
+        inner = {
+            **scope,
+            "headers": [header for header in scope["headers"] if header[0] not in _CREDENTIALS],
+            "metamcp.principal": principal,
+        }
+        if query:
+            inner["query_string"] = without_keys(query)
+        await self.app(inner, receive, send)
+
+    async def _ask(self, scope: Scope, send: Send, access: Access | Endpoint) -> None:
+        methods = ["X-API-Key header"]
+        if access.query_param_auth:
+            methods.append("query parameter (api_key or apikey)")
+        body = {
+            "error": "authentication_required",
+            "error_description": "Authentication required via API key",
+            "supported_methods": methods,
+        }
+        await send_refusal(scope, send, 401, body, _CHALLENGE)
+
+    async def _refuse(self, scope: Scope, send: Send, access: Access | Endpoint) -> None:
+        client = scope.get("client")
+        now = self._clock()
+        failures = self._failures.get((client[0] if client else "", access.name), FAILURES_PER_MINUTE, 60.0)
+        wait = failures.wait(now)
+        if wait:
+            message = "Too many failed authentication attempts. Please try again later."
+            body = {"error": "too_many_requests", "error_description": message}
+            await send_refusal(scope, send, 429, body, [(b"retry-after", b"%d" % math.ceil(wait))])
+            return
+        failures.take(now)
+        body = {"error": "invalid_api_key", "error_description": "The provided API key is invalid or expired"}
+        await send_refusal(scope, send, 401, body, _CHALLENGE)
+
+
+def _key_in_headers(scope: Scope) -> bytes | None:
+    """Return the first ``X-API-Key``, else the first bearer token, empty ones being none."""
+    bearer: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"x-api-key":
+            if value:
+                return bytes(value)
+        elif name == b"authorization" and bearer is None and value[:7].lower() == b"bearer ":
+            bearer = value[7:].strip() or None
+    return bearer

@@ -1,0 +1,81 @@
+"""Token buckets, kept as one number each.
+
+A bucket is remembered as the moment at which it will be full again (the generic cell rate algorithm
+of ITU-T I.371): nothing has to be refilled, and no task runs. The clock is the caller's; this file knows no HTTP.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Hashable
+
+__all__ = ["Bucket", "Buckets"]
+
+_SLACK = 1e-3
+"""Part of one request that rounding may give away, so that waiting exactly as long as told is enough."""
+
+
+class Bucket:
+    """Admits ``max_rate`` requests at once, and then ``max_rate`` per ``seconds``, evenly spread.
+
+    Args:
+        max_rate: Capacity, and requests regained per ``seconds``; at least 1.
+        seconds: Time in which an empty bucket becomes full; above 0.
+    """
+
+    __slots__ = ("_full_at", "_interval", "_max_rate", "_seconds")
+
+    def __init__(self, max_rate: int, seconds: float) -> None:
+        self._max_rate = max_rate
+        self._seconds = seconds
+        self._interval = seconds / max_rate
+        self._full_at = -math.inf
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until a request is admitted: 0.0 when it is admitted at ``now``. Takes nothing."""
+        late = self._full_at + self._interval - self._seconds - now
+        return late if late > self._interval * _SLACK else 0.0
+
+    def take(self, now: float) -> None:
+        """Count one request, which ``wait`` admitted."""
+        self._full_at = max(self._full_at, now) + self._interval
+
+    def left(self, now: float) -> int:
+        """Return how many requests would be admitted at ``now``."""
+        debt = self._full_at - now
+        return self._max_rate if debt <= 0 else max(0, int((self._seconds - debt) / self._interval + _SLACK))
+
+    def next_unit(self, now: float) -> float:
+        """Return the seconds until one more request is left than at ``now``; 0.0 when the bucket is full."""
+        debt = self._full_at - now
+        if debt <= 0:
+            return 0.0
+        rest = debt % self._interval
+        return rest if rest > self._interval * _SLACK else self._interval
+
+
+class Buckets:
+    """The buckets of many clients; the ones unused for longest are forgotten, and then start full again.
+
+    Args:
+        limit: How many are remembered.
+    """
+
+    __slots__ = ("_buckets", "_limit")
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def get(self, key: Hashable, max_rate: int, seconds: float) -> Bucket:
+        """Return the bucket of ``key``, a full one of this size when it isn't known."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(max_rate, seconds)
+            if len(self._buckets) > self._limit:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        return bucket

@@ -1,0 +1,190 @@
+"""Rate limits per endpoint and per client, as MetaMCP's README documents them.
+
+Knows the limits and the client's address or header. Knows nothing of keys, nor of what a request asks for: every
+request of every method counts as one. The headers are those of draft-ietf-httpapi-ratelimit-headers, in its revisions
+with a single ``RateLimit`` field.
+"""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeAlias
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from metamcp_asgi.asgi.answers import send_refusal
+from metamcp_asgi.asgi.bucket import Bucket, Buckets
+from metamcp_asgi.asgi.fixed import always
+from metamcp_asgi.config.snapshot import ClientRateLimit, digest_of
+from metamcp_asgi.config.snapshot import RateLimit as EndpointRateLimit
+
+__all__ = ["Policy", "RateLimit", "policy_of_endpoint"]
+
+Policy: TypeAlias = tuple[EndpointRateLimit | None, ClientRateLimit | None]
+
+_CREDENTIALS = (b"authorization", b"x-api-key")
+_LONGEST_VALUE = 64
+"""Bytes of a client's header value past which its digest stands for it, so that 10,000 clients stay small."""
+
+
+def policy_of_endpoint(scope: Scope) -> Policy:
+    """Return the limits of the endpoint that ``NamespaceRouter`` put into the scope."""
+    endpoint = scope["metamcp.endpoint"]
+    return endpoint.rate_limit, endpoint.client_rate_limit
+
+
+class _Limited:
+    """One endpoint under its present limits, with what can be prepared of its answers."""
+
+    __slots__ = ("bucket", "client_header", "client_limit", "limit", "policy_header")
+
+    def __init__(self, limit: EndpointRateLimit | None, client_limit: ClientRateLimit | None) -> None:
+        self.limit = limit
+        self.client_limit = client_limit
+        self.bucket = None if limit is None else Bucket(limit.max_rate, limit.seconds)
+        header = None if client_limit is None else client_limit.header
+        self.client_header = None if header is None else header.lower().encode("latin-1")
+        named = ((b"client", client_limit), (b"endpoint", limit))
+        self.policy_header = (
+            b"ratelimit-policy",
+            b", ".join(
+                b'"%s";q=%d;w=%d' % (name, policy.max_rate, math.ceil(policy.seconds))
+                for name, policy in named
+                if policy is not None
+            ),
+        )
+
+
+class RateLimit:
+    """Refuse requests over an endpoint's limit with 503, and over a client's own limit with 429.
+
+    Both are token buckets that start full. The client's is asked first, and a request that one refuses takes nothing
+    from the other. Every answer of a limited endpoint says in ``RateLimit`` what is left, a refusal also in
+    ``Retry-After`` when to come again. Limits belong to the endpoint's name, so they outlast a new snapshot; changed
+    ones start anew. Each process counts for itself.
+
+    Args:
+        app: The application inside.
+        policy: The endpoint's and the client's limit: fixed, or found in the scope (``policy_of_endpoint``).
+        clock: Seconds, never going backwards.
+
+    Example::
+
+        from metamcp_asgi.asgi.ratelimit import RateLimit
+        from metamcp_asgi.config.snapshot import ClientRateLimit
+
+        async def hello(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"hello"})
+
+        app = RateLimit(hello, (None, ClientRateLimit(max_rate=2, seconds=60)))
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        policy: Callable[[Scope], Policy] | Policy,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.app = app
+        self._policy = policy if callable(policy) else always(policy)
+        self._clock = clock
+        self._limited: dict[str, _Limited] = {}
+        self._clients = Buckets()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count one request, and pass it on or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit, client_limit = self._policy(scope)
+        if limit is None and client_limit is None:
+            await self.app(scope, receive, send)
+            return
+        endpoint = scope.get("metamcp.endpoint")
+        name = "" if endpoint is None else endpoint.name
+        limited = self._limited.get(name)
+        if limited is None or limited.limit is not limit or limited.client_limit is not client_limit:
+            limited = self._renew(name, limit, client_limit)
+
+        now = self._clock()
+        client: Bucket | None = None
+        if client_limit is not None:
+            # The policy is part of the key: a changed one finds no old bucket.
+            key = (name, client_limit, _client(scope, limited.client_header))
+            client = self._clients.get(key, client_limit.max_rate, client_limit.seconds)
+            wait = client.wait(now)
+            if wait:
+                said = f"Rate limit exceeded: {client_limit.max_rate} requests per {client_limit.seconds:g} second/s"
+                await self._refuse(scope, send, 429, {"error": said}, wait, _headers(limited, client, now))
+                return
+        if limited.bucket is not None:
+            wait = limited.bucket.wait(now)
+            if wait:
+                body = {
+                    "error": "Rate limit exceeded",
+                    "message": "The endpoint is busy; Retry-After says when to try again.",
+                }
+                await self._refuse(scope, send, 503, body, wait, _headers(limited, client, now))
+                return
+            limited.bucket.take(now)
+        if client is not None:
+            client.take(now)
+        await self.app(scope, receive, _Stamp(send, _headers(limited, client, now)))
+
+    def _renew(self, name: str, limit: EndpointRateLimit | None, client_limit: ClientRateLimit | None) -> _Limited:
+        """Take over new limits; an equal endpoint limit of a new snapshot keeps the bucket."""
+        old = self._limited.get(name)
+        limited = self._limited[name] = _Limited(limit, client_limit)
+        if old is not None and old.limit == limit:
+            limited.bucket = old.bucket
+        return limited
+
+    @staticmethod
+    async def _refuse(
+        scope: Scope, send: Send, status: int, body: dict[str, str], wait: float, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        headers.append((b"retry-after", b"%d" % math.ceil(wait)))
+        await send_refusal(scope, send, status, body, headers)
+
+
+class _Stamp:
+    """Adds the headers to an answer, in a copy: applications may use one prepared message for many answers."""
+
+    __slots__ = ("_headers", "_send")
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._headers = headers
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+        return self._send(message)
+
+
+def _headers(limited: _Limited, client: Bucket | None, now: float) -> list[tuple[bytes, bytes]]:
+    """Return ``RateLimit`` and ``RateLimit-Policy``: ``r`` requests are left, and in ``t`` seconds one more."""
+    items = [] if client is None else [_item(b"client", client, now)]
+    if limited.bucket is not None:
+        items.append(_item(b"endpoint", limited.bucket, now))
+    return [(b"ratelimit", b", ".join(items)), limited.policy_header]
+
+
+def _item(name: bytes, bucket: Bucket, now: float) -> bytes:
+    return b'"%s";r=%d;t=%d' % (name, bucket.left(now), math.ceil(bucket.next_unit(now)))
+
+
+def _client(scope: Scope, header: bytes | None) -> Hashable:
+    """Return what tells clients apart: the value of ``header``, else the address."""
+    if header in _CREDENTIALS:
+        # Authenticate took the header away and left the principal; per key is what was meant.
+        principal = scope.get("metamcp.principal")
+        if principal is not None and principal.kind != "anonymous":
+            return str(principal.id)
+    if header is not None:
+        for name, value in scope["headers"]:
+            if name == header:
+                return bytes(value) if len(value) <= _LONGEST_VALUE else digest_of(value)
+    client = scope.get("client")
+    return str(client[0]) if client else ""

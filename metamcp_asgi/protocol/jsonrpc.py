@@ -1,0 +1,205 @@
+"""The JSON-RPC 2.0 envelope as MCP uses it; what is inside a message stays bytes.
+
+Only the envelope is decoded. ``params``, ``result`` and ``error`` are carried as ``msgspec.Raw``, so that
+a payload passes through without being parsed, changed or copied more than once.
+
+Knows nothing of transports, revisions or methods. Source: JSON-RPC 2.0 specification;
+MCP 2026-07-28 basic/index.mdx "Messages" and "Error Codes".
+"""
+
+import json
+import re
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from metamcp_asgi.errors import ProtocolError
+
+__all__ = [
+    "HEADER_MISMATCH",
+    "INTERNAL_ERROR",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
+    "METHOD_NOT_FOUND",
+    "MISSING_CAPABILITY",
+    "PARSE_ERROR",
+    "RESOURCE_NOT_FOUND",
+    "UNSUPPORTED_VERSION",
+    "ErrorObject",
+    "Members",
+    "Message",
+    "RequestId",
+    "decode_members",
+    "encode",
+    "error_response",
+    "notification",
+    "parse",
+    "parse_peer",
+    "request",
+    "response",
+    "single_line",
+]
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+RESOURCE_NOT_FOUND: Final = -32002
+"""Revisions up to 2025-11-25 only; 2026-07-28 forbids it and uses ``INVALID_PARAMS`` (ER-03)."""
+HEADER_MISMATCH: Final = -32020
+MISSING_CAPABILITY: Final = -32021
+UNSUPPORTED_VERSION: Final = -32022
+
+RequestId: TypeAlias = int | str
+Members: TypeAlias = dict[str, Raw]
+"""The members of a JSON object by name, each value still in its own bytes."""
+
+
+class Message(Struct, gc=False):
+    """One envelope: a request, a notification or a response, by which members are set."""
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId | None | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+class ErrorObject(Struct):
+    """The ``error`` member of a response. Tolerant, for servers that leave the message out."""
+
+    code: int = INTERNAL_ERROR
+    message: str = ""
+    data: Raw | UnsetType = UNSET
+
+
+encode: Final = msgspec.json.Encoder().encode
+_message = msgspec.json.Decoder(Message).decode
+_batch = msgspec.json.Decoder(list[Message]).decode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ROUTING_KEYS: Final = (b'"method"', b'"params"', b'"id"', b'"name"', b'"uri"', b'"_meta"')
+
+
+def parse(body: bytes, max_depth: int) -> Message | list[Message]:
+    """Decode what a client sent: one message, or the messages of a batch.
+
+    Strict, because the gateway and a server must never read two different things in one message:
+    UTF-8 only, no NaN or Infinity, no member twice, nesting bounded.
+
+    Args:
+        body: The request body.
+        max_depth: How many arrays and objects may be nested.
+
+    Raises:
+        ProtocolError: ``PARSE_ERROR`` when it is not such JSON, ``INVALID_REQUEST`` when it is JSON but no envelope.
+    """
+    if body.count(b"{") + body.count(b"[") > max_depth and depth_of(body) > max_depth:
+        raise ProtocolError(PARSE_ERROR, f"Parse error: JSON nested deeper than {max_depth} levels")
+    try:
+        if not body.isascii():
+            body.decode()
+        message = _batch(body) if body.lstrip()[:1] == b"[" else _message(body)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(INVALID_REQUEST, f"Invalid request: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(PARSE_ERROR, f"Parse error: {error}") from None
+    if b"\\u" in body or any(body.count(key) > 1 for key in _ROUTING_KEYS):
+        _refuse_duplicates(body)
+    return message
+
+
+def parse_peer(line: bytes) -> Message:
+    """Decode one message from a server; tolerates what real servers send and JSON forbids.
+
+    Node servers can emit lone UTF-16 surrogates (``"\\ud83d"``), which ``msgspec`` refuses.
+
+    Raises:
+        ValueError: It is not a JSON-RPC message.
+    """
+    try:
+        return _message(line)
+    except msgspec.DecodeError:
+        if b"\\ud" not in line.lower():
+            raise
+    return _message(json.dumps(_without_surrogates(json.loads(line))).encode())
+
+
+def decode_members(value: Raw | bytes) -> Members:
+    """Split a JSON object into its members without decoding them.
+
+    Raises:
+        msgspec.ValidationError: It is not an object.
+    """
+    return _members(value)
+
+
+def response(request_id: RequestId, result: bytes | Raw) -> bytes:
+    """Return a success response around ``result``, which must be a JSON value in bytes."""
+    return b"".join((b'{"jsonrpc":"2.0","id":', encode(request_id), b',"result":', result, b"}"))
+
+
+def error_response(request_id: RequestId | None, code: int, message: str, data: object = None) -> bytes:
+    """Return an error response; ``data`` may be any JSON-serialisable value or ``Raw``; ``None`` leaves it out."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return encode({"jsonrpc": "2.0", "id": request_id, "error": error})
+
+
+def request(request_id: RequestId, method: str, params: bytes) -> bytes:
+    """Return a request with ``params`` as they are."""
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (encode(request_id), encode(method), params)
+
+
+def notification(method: str, params: bytes | None = None) -> bytes:
+    """Return a notification, without ``params`` when there are none."""
+    if params is None:
+        return b'{"jsonrpc":"2.0","method":%b}' % encode(method)
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (encode(method), params)
+
+
+def single_line(data: bytes) -> bytes:
+    """Return the same JSON on one line, as stdio and SSE framing need; line ends only occur between its tokens."""
+    if b"\n" in data or b"\r" in data:
+        return data.replace(b"\r", b" ").replace(b"\n", b" ")
+    return data
+
+
+def depth_of(body: bytes) -> int:
+    """Return how deep the arrays and objects of a JSON text are nested; of malformed text, an upper bound."""
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", body):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    """Raise when any object of the body names a member twice: readers disagree which one counts."""
+
+    def members(pairs: list[tuple[str, Any]]) -> None:
+        if len({name for name, _ in pairs}) != len(pairs):
+            raise ProtocolError(PARSE_ERROR, "Parse error: an object names the same member twice")
+
+    try:
+        json.loads(body, object_pairs_hook=members)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(PARSE_ERROR, f"Parse error: {error}") from None
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,50 @@
+"""What became of a call, in the semantics of the modern revisions."""
+
+from typing import Any, TypeAlias
+
+from msgspec import Raw, Struct
+
+from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, Members, decode_members, encode
+
+__all__ = ["Failure", "Outcome", "Result", "internal", "tool_error"]
+
+
+class Result(Struct, gc=False):
+    """A result in the server's own bytes.
+
+    ``members`` is set when a modern server sent it, whose results carry members that legacy revisions
+    do not know; a legacy server's result is only split when somebody has to add to it.
+    """
+
+    raw: bytes | Raw
+    members: Members | None = None
+
+    def split(self) -> Members:
+        """Return the members of the result object."""
+        return self.members if self.members is not None else decode_members(self.raw)
+
+
+class Failure(Struct, gc=False):
+    """A JSON-RPC error; ``data`` is any JSON-serialisable value or ``Raw``."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+Outcome: TypeAlias = Result | Failure
+
+
+def tool_error(text: str) -> Result:
+    """Return the result of a tool call that failed in a way that the model should read and can act on (TO-07)."""
+    return Result(encode({"content": [{"type": "text", "text": text}], "isError": True}))
+
+
+def internal(message: str, upstream: Failure | None = None) -> Failure:
+    """Return an internal error; the server's own error, where there is one, is kept under ``data.upstream``."""
+    if upstream is None:
+        return Failure(INTERNAL_ERROR, message)
+    original: dict[str, Any] = {"code": upstream.code, "message": upstream.message}
+    if upstream.data is not None:
+        original["data"] = upstream.data
+    return Failure(INTERNAL_ERROR, message, {"upstream": original})

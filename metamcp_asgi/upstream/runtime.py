@@ -1,0 +1,68 @@
+"""What every connection to a server needs from the process it runs in."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from metamcp_asgi.errors import UpstreamUnavailable
+from metamcp_asgi.upstream.http1 import HTTPClient
+from metamcp_asgi.upstream.reaper import Reaper
+
+__all__ = ["Runtime"]
+
+
+class Runtime:
+    """The HTTP client, the reaper and the bounds that all servers share.
+
+    Args:
+        max_children: How many child processes may run at once.
+        connect_concurrency: How many sessions may be opened at the same time, so that a start is no stampede.
+        max_message_bytes: The largest message that a server may send.
+        environ: The environment from which children inherit.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_children: int = 256,
+        connect_concurrency: int = 8,
+        max_message_bytes: int = 64 * 1024 * 1024,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.environ = _with_our_scripts(os.environ if environ is None else environ)
+        self.max_message_bytes = max_message_bytes
+        self.http = HTTPClient(environ=self.environ)
+        self.reaper = Reaper()
+        self.opening = asyncio.Semaphore(connect_concurrency)
+        self._free_children = max_children
+        self._max_children = max_children
+
+    def take_child(self) -> None:
+        """Count one more child.
+
+        Raises:
+            UpstreamUnavailable: There are as many as allowed.
+        """
+        if self._free_children <= 0:
+            raise UpstreamUnavailable(
+                f"was not started: {self._max_children} child processes run already (METAMCP_MAX_CHILDREN)"
+            )
+        self._free_children -= 1
+
+    def return_child(self) -> None:
+        """Count one child less."""
+        self._free_children += 1
+
+    async def aclose(self) -> None:
+        """Close what is shared; the servers are stopped before."""
+        await self.http.aclose()
+        await self.reaper.aclose()
+
+
+def _with_our_scripts(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return ``environ`` with our own scripts folder last on ``PATH``: servers installed beside us are found."""
+    scripts = str(Path(sys.executable).parent)
+    path = environ.get("PATH", os.defpath)
+    return {**environ, "PATH": path if scripts in path.split(os.pathsep) else f"{path}{os.pathsep}{scripts}"}

@@ -1,0 +1,271 @@
+"""One configured server: its sessions, kept alive, shared as configured, healed once when they are lost.
+
+The main session is opened at start and again, with growing pauses, whenever it is lost; the catalogue is read
+through it. Calls use it, too, unless the server's sharing gives them a session of their own (eras.md 2.2).
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from typing import Final, Literal
+
+from metamcp_asgi.config import snapshot
+from metamcp_asgi.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION, Members
+from metamcp_asgi.protocol.outcome import Failure, Outcome
+from metamcp_asgi.tasks import Tasks
+from metamcp_asgi.upstream.http_probe import open_http
+from metamcp_asgi.upstream.request import Change, Events, Peer, Request, Session
+from metamcp_asgi.upstream.runtime import Runtime
+from metamcp_asgi.upstream.sessions import Affinity, Sessions, key_of
+from metamcp_asgi.upstream.sse import open_sse
+from metamcp_asgi.upstream.stdio import open_stdio
+
+__all__ = ["Happening", "Server"]
+
+logger = logging.getLogger("metamcp.upstream")
+
+Happening = Literal["ready", "lost"] | Change
+"""What a server tells its listener: its state changed, or one of its lists."""
+
+OPEN_SECONDS: Final = 60.0
+"""How long opening a session may take; a package runner may have to download the server first."""
+BACKOFF: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the next attempt to open the main session; the last one counts for all further attempts."""
+STEADY_SECONDS: Final = 10.0
+"""A session that lived this long was no failed attempt."""
+ASK_AGAIN: Final = 1.0
+"""A request that comes this many seconds after a failed attempt starts the next one at once."""
+MAX_TOTAL: Final = 3600.0
+"""Seconds after which a request is given up even if it still reports progress (CN-03)."""
+MAX_SESSIONS: Final = 64
+"""How many sessions of one server that are not shared may be open."""
+
+NOBODY: Final = Affinity()
+
+
+class Server:
+    """One server, from ``start`` to ``aclose``.
+
+    Args:
+        config: Its configuration.
+        runtime: What the process shares.
+        listener: Is told what happens; must not block.
+        idle_seconds: How long a session that is not shared is kept unused.
+    """
+
+    def __init__(
+        self,
+        config: snapshot.Server,
+        runtime: Runtime,
+        listener: Callable[["Server", Happening], None],
+        *,
+        idle_seconds: float = 300.0,
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.state: Literal["starting", "ready", "failed"] = "starting"
+        self.error = ""
+        self.stderr = ""
+        self.peer: Peer | None = None
+        self._runtime = runtime
+        self._listener = listener
+        self._era: str = config.era
+        self._main: Session | None = None
+        self._settled = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._tried = 0.0
+        self._over: _Over | None = None
+        self._active = 0
+        self._idle: asyncio.Event | None = None
+        self._others = Sessions(self._open, idle_seconds, MAX_SESSIONS)
+        self._tasks = Tasks()
+
+    def start(self) -> None:
+        """Open the main session in the background and keep it open."""
+        self._tasks.start(self._keep(), f"keep {self.name}")
+
+    async def aclose(self) -> None:
+        """End all sessions and stop the server's processes."""
+        await self._tasks.aclose()
+        main, self._main = self._main, None
+        if main is not None:
+            await main.aclose()
+        await self._others.aclose()
+
+    async def retire(self) -> None:
+        """Close the server once its calls in flight have ended, or have had all the time that a call may take."""
+        self._idle = asyncio.Event()
+        try:
+            if self._active:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.config.timeout):
+                        await self._idle.wait()
+        finally:
+            await self.aclose()
+
+    async def settled(self) -> None:
+        """Wait until the main session is open or has failed to open."""
+        await self._settled.wait()
+
+    async def send(self, request: Request, affinity: Affinity = NOBODY) -> Outcome:
+        """Send a request and return its outcome; a lost session is renewed once.
+
+        Args:
+            request: The request; it is replayed only when the server has certainly not executed it.
+            affinity: On whose behalf; decides which session is used.
+
+        Raises:
+            UpstreamTimeout: The server was silent for longer than its ``timeout``.
+            UpstreamError: The server could not be asked; the message names the server.
+        """
+        self._active += 1
+        try:
+            async with asyncio.timeout(self.config.timeout) as clock:
+                if request.on_progress is not None:
+                    request = self._extending(request, clock)
+                return await self._send(request, affinity)
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"Server {self.name!r} did not answer within {self.config.timeout:g} seconds"
+            ) from None
+        except UpstreamError as error:
+            error.args = (f"Server {self.name!r} {error}",)
+            raise
+        finally:
+            self._active -= 1
+            if self._idle is not None and not self._active:
+                self._idle.set()
+
+    async def _send(self, request: Request, affinity: Affinity) -> Outcome:
+        main = self._main or await self._reopened()
+        if self.config.sharing not in ("auto", "shared") and not _connectionless(main.peer, self.config):
+            return await self._others.send(key_of(self.config.sharing, affinity), request)
+        try:
+            outcome = await main.send(request)
+        except UpstreamUnavailable as error:
+            if error.sent:
+                raise
+            self._retire(main, str(error))
+        else:
+            if not isinstance(outcome, Failure) or outcome.code != UNSUPPORTED_VERSION:
+                return outcome
+            self._era = self.config.era
+            self._retire(main, "no longer speaks the revision that it did")
+        return await (await self._reopened()).send(request)
+
+    def _extending(self, request: Request, clock: asyncio.Timeout) -> Request:
+        """Return the request with a progress callback that restarts the clock, up to ``MAX_TOTAL``."""
+        loop, relay = asyncio.get_running_loop(), request.on_progress
+        assert relay is not None
+        end = loop.time() + MAX_TOTAL
+
+        def progress(members: Members) -> None:
+            clock.reschedule(min(loop.time() + self.config.timeout, end))
+            relay(members)
+
+        request.on_progress = progress
+        return request
+
+    async def _reopened(self) -> Session:
+        """Return the main session, waiting for the attempt to open it that runs or is due."""
+        if self.state == "failed":
+            if asyncio.get_running_loop().time() - self._tried < ASK_AGAIN:
+                raise UpstreamUnavailable(self.error)
+            self._settled.clear()
+            self._wake.set()
+        await self._settled.wait()
+        if self._main is None:
+            raise UpstreamUnavailable(self.error)
+        return self._main
+
+    async def _keep(self) -> None:
+        attempt = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            self._over = over = _Over(lambda kind: self._listener(self, kind))
+            try:
+                async with self._runtime.opening, asyncio.timeout(OPEN_SECONDS):
+                    session = await self._open(over)
+            except (UpstreamError, TimeoutError) as error:
+                self._failed(str(error) or f"did not open a session within {OPEN_SECONDS:g} seconds", error)
+            except Exception as error:  # a defect of ours must not take the server away for good
+                logger.exception("Server %s: opening a session failed", self.name)
+                self._failed("could not be opened because of an internal error", error)
+            else:
+                self._opened(session)
+                opened_at = loop.time()
+                reason = await over.reason
+                self._main = None
+                self.state, self.error, self._tried = "failed", reason, 0.0
+                logger.warning("Server %s: session lost: %s", self.name, reason)
+                self._listener(self, "lost")
+                self._tasks.start(session.aclose(), f"close session of {self.name}")
+                if loop.time() - opened_at > STEADY_SECONDS:
+                    attempt = 0
+            pause = BACKOFF[min(attempt, len(BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+            attempt += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            self.state = "starting"
+            self._settled.clear()
+
+    async def _open(self, events: Events) -> Session:
+        era = self._era
+        try:
+            if self.config.type == "stdio":
+                session: Session = await open_stdio(self.config, self._runtime, events, era)
+            elif self.config.type == "sse":
+                session = await open_sse(self.config, self._runtime, events)
+            else:
+                session = await open_http(self.config, self._runtime, events, era)
+        except UpstreamError:
+            self._era = self.config.era
+            raise
+        if self.config.era == "auto":
+            self._era = session.peer.era
+        return session
+
+    def _opened(self, session: Session) -> None:
+        self._main, self.peer = session, session.peer
+        self.state, self.error, self.stderr = "ready", "", ""
+        logger.info("Server %s: ready (%s %s)", self.name, session.peer.era, session.peer.revision)
+        self._settled.set()
+        self._listener(self, "ready")
+
+    def _failed(self, reason: str, error: BaseException) -> None:
+        self.state, self.error = "failed", reason
+        self.stderr = "\n".join(getattr(error, "__notes__", ()))
+        self._tried = asyncio.get_running_loop().time()
+        logger.warning("Server %s: %s", self.name, reason)
+        self._settled.set()
+        self._listener(self, "lost")
+
+    def _retire(self, session: Session, reason: str) -> None:
+        """Give up a main session that is no longer good; the keeper opens the next one."""
+        if self._main is session:
+            self._main = None
+            self.state, self.error = "failed", reason
+            self._tried = 0.0
+            if self._over is not None:
+                self._over.lost(reason)
+
+
+class _Over:
+    """Listens to one session and keeps the reason of its end."""
+
+    def __init__(self, changed: Callable[[Change], None]) -> None:
+        self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.changed = changed
+
+    def lost(self, reason: str) -> None:
+        if not self.reason.done():
+            self.reason.set_result(reason)
+
+
+def _connectionless(peer: Peer, config: snapshot.Server) -> bool:
+    return peer.era == "modern" and config.type != "stdio"

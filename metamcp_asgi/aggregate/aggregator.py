@@ -13,7 +13,6 @@ from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
 from metamcp_asgi.aggregate.dispatch import dispatch
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
-from metamcp_asgi.aggregate.view import Item
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.protocol.outcome import Outcome
 from metamcp_asgi.upstream.pool import Pool
@@ -45,7 +44,7 @@ class Aggregator:
         self._pager = pager
         self._deadline = deadline
         self._stale_seconds = stale_seconds
-        self._catalogues: dict[str, Catalogue] = {}
+        self.catalogues: dict[str, Catalogue] = {}
         self._namespaces: dict[str, Running] = {}
         self._endpoints: dict[str, tuple[Running, bool]] = {}
         self._listeners: dict[str, set[Callable[[list[Change]], None]]] = {}
@@ -56,21 +55,21 @@ class Aggregator:
     def apply(self, snapshot: Snapshot) -> None:
         """Serve what the snapshot says; what it leaves unchanged is not disturbed."""
         self.pool.apply(snapshot.servers)
-        old, self._catalogues = self._catalogues, {}
+        old, self.catalogues = self.catalogues, {}
         for name, server in self.pool.servers.items():
             kept = old.get(name)
             if kept is not None and kept.server is server:
                 del old[name]
             else:
                 kept = Catalogue(server, self._changed, self._stale_seconds)
-            self._catalogues[name] = kept
+            self.catalogues[name] = kept
         for catalogue in old.values():
             task = asyncio.create_task(catalogue.aclose())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         running: dict[str, Running] = {}
         for name, config in snapshot.namespaces.items():
-            catalogues = [self._catalogues[server] for server in config.servers if server in self._catalogues]
+            catalogues = [self.catalogues[server] for server in config.servers if server in self.catalogues]
             kept_namespace = self._namespaces.get(name)
             if kept_namespace is None or (kept_namespace.config, kept_namespace.catalogues) != (config, catalogues):
                 kept_namespace = Running(config, catalogues, self._pager, self._deadline)
@@ -105,7 +104,7 @@ class Aggregator:
         """Stop all servers."""
         if self._timer is not None:
             self._timer.cancel()
-        await asyncio.gather(*(catalogue.aclose() for catalogue in self._catalogues.values()), *self._closing)
+        await asyncio.gather(*(catalogue.aclose() for catalogue in self.catalogues.values()), *self._closing)
         await self.pool.aclose()
 
     def _unlisten(self, endpoint: str, listener: Callable[[list[Change]], None]) -> None:
@@ -116,7 +115,7 @@ class Aggregator:
             self._told.pop(endpoint, None)
 
     def _happened(self, server: Server, happening: Happening) -> None:
-        catalogue = self._catalogues.get(server.name)
+        catalogue = self.catalogues.get(server.name)
         if catalogue is not None and catalogue.server is server:
             catalogue.happened(happening)
 

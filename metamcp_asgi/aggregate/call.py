@@ -15,8 +15,8 @@ class Call(Struct, gc=False):
     """A request in the semantics of the modern revisions, in the names that the endpoint publishes.
 
     ``target`` is the tool, prompt or URI that it is about. ``params`` has no ``_meta``; ``meta`` only what is meant for
-    the server. ``mirrored`` holds the ``Mcp-Param-*`` headers of a modern client, and is ``None`` for a legacy one, which
-    sends none. ``session`` tells apart the client sessions of one principal, where the era has sessions.
+    the server. ``mirrored`` holds the ``Mcp-Param-*`` headers of a modern client, and is ``None`` for a legacy
+    one, which sends none. ``session`` tells apart the client sessions of one principal, where the era has sessions.
     """
 
     endpoint: str

@@ -69,6 +69,8 @@ class View(Struct, frozen=True):
     expires: Mapping[str, float]
     public: Mapping[str, bool]
     unavailable: Mapping[str, str]
+    left_out: Sequence[str]
+    """Tools and prompts that could not be published, because another one has their name."""
 
     def resource(self, uri: str) -> Route | None:
         """Return where a URI is read: listed, made from a template, or of a scheme that only one server uses (RE-05).
@@ -121,6 +123,7 @@ def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
         },
         public={method: all(c.lists is not None and c.lists[method].public for c in catalogues) for method in LISTS},
         unavailable={c.server.name: c.unavailable for c in catalogues if c.unavailable},
+        left_out=[*tools.left_out, *prompts.left_out],
     )
 
 
@@ -146,6 +149,7 @@ class _Publisher:
         self._renamed = renamed
         self._all: list[_Named] = []
         self._owners: Counter[str] = Counter()
+        self.left_out: list[str] = []
         self._published: dict[str, _Named] | None = None
 
     def add(self, index: int, catalogue: Catalogue, entry: Entry, override: ToolOverride) -> None:
@@ -187,7 +191,8 @@ class _Publisher:
                         published[name] = named
                         break
                 else:
-                    logger.warning("Tool %r of server %s is left out: its name is taken", named.base, server)
+                    self.left_out.append(f"{named.base} of server {server}")
+                    logger.warning("%s is left out, because another one has its name", self.left_out[-1])
         return self._published
 
     def _unprefixed(self, uses: int) -> bool:
@@ -242,7 +247,7 @@ def _resources(
 
 
 def _renamed(catalogues: Sequence[Catalogue]) -> dict[str, dict[str, str]]:
-    """Return, by server, those of its URIs and templates that another server offers as well, and their published form."""
+    """Return, by server, what another server offers as well, in its published form."""
     renamed: dict[str, dict[str, str]] = {}
     for method in ("resources/list", "resources/templates/list"):
         uses = Counter(entry.key for _, _, entry in _entries(catalogues, method))

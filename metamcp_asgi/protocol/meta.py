@@ -34,13 +34,16 @@ PROGRESS_TOKEN: Final = "progressToken"
 UNAVAILABLE: Final = "io.github.metamcp-asgi/unavailableServers"
 """Our own key on list results: which servers are missing from the list, and why."""
 
-_HOP: Final = (PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL, PROGRESS_TOKEN)
+_HOP: Final = (PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL)
 _COMPLETE: Final = Raw(b'"complete"')
 _MODERN_ONLY: Final = ("resultType", "ttlMs", "cacheScope")
 
 
 def end_to_end(meta: Members) -> Members:
-    """Return the fields of a request's ``_meta`` that are for whoever serves the request in the end."""
+    """Return the fields of a request's ``_meta`` that are for whoever serves the request in the end.
+
+    The progress token is of one hop, too, but the leg that relays progress takes it out itself.
+    """
     for key in _HOP:
         meta.pop(key, None)
     return meta

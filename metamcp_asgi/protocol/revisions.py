@@ -36,7 +36,7 @@ LISTS: Final = {
 NAME_OF: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """The methods that are about one named thing and the parameter that names it; modern clients mirror it (T-17)."""
 
-MODERN_METHODS: Final = frozenset({"server/discover", *LISTS, *NAME_OF})
+MODERN_METHODS: Final = frozenset({"server/discover", "subscriptions/listen", *LISTS, *NAME_OF})
 """What this gateway serves to modern clients."""
 
 

@@ -1,0 +1,71 @@
+# metamcp-asgi
+#   make serve   the gateway with the example servers, on http://127.0.0.1:12008
+#   make test    installs what the tests need, and runs them all
+#   make lint    format check, lint and strict types        make format   rewrites the files
+#   make bench   the table of figures that the README shows
+#   make clean   removes all that the above made
+# Each environment is made once, and again when pyproject.toml or its script changes.
+
+PYTHON ?=
+VENV ?= .venv
+CACHE ?= .cache
+CONFIG ?= examples/mcp.json
+HOST ?= 127.0.0.1
+PORT ?= 12008
+PYTEST_ARGS ?=
+
+bin = $(VENV)/bin
+pip = $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
+peers = scripts/install-test-peers.sh tests/peers/node/package-lock.json
+
+.PHONY: serve test test-environment lint format bench clean
+.SUFFIXES:
+
+serve: $(VENV)/.examples
+	PATH="$(abspath $(bin)):$$PATH" exec $(bin)/metamcp serve $(CONFIG) --host $(HOST) --port $(PORT)
+
+test: test-environment
+	METAMCP_TEST_CACHE="$(abspath $(CACHE))" $(bin)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+test-environment: $(VENV)/.test $(CACHE)/.peers
+	@scripts/install-test-packages.sh
+
+lint: $(VENV)/.lint
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+format: $(VENV)/.lint
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+bench: $(VENV)/.test
+	@scripts/install-test-packages.sh
+	$(bin)/python -m bench
+
+clean:
+	rm -rf $(VENV) $(CACHE) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made: scripts/create-venv.sh
+	@scripts/create-venv.sh $(VENV) $(PYTHON)
+	@touch $@
+
+$(VENV)/.examples: $(VENV)/.made pyproject.toml
+	@echo "Installing metamcp-asgi and the example servers"
+	@$(pip) install --editable . --group examples
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml
+	@echo "Installing metamcp-asgi and what its tests need"
+	@$(pip) install --editable . --group test
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	@echo "Installing the linters"
+	@$(pip) install --group lint
+	@touch $@
+
+$(CACHE)/.peers: $(VENV)/.test $(peers)
+	@scripts/install-test-peers.sh $(VENV) $(CACHE)
+	@touch $@

@@ -1,0 +1,108 @@
+"""The command ``metamcp``: serve a configuration, or check it."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from msgspec.structs import replace
+
+from metamcp_asgi import __version__
+from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.settings import Settings
+
+__all__ = ["main"]
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "none": 100}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="metamcp")
+def main() -> None:
+    """Many MCP servers behind one endpoint, for any client of any revision."""
+
+
+@main.command()
+@click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1, or METAMCP_HOST]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any.  [default: 12008]")
+@click.option("--allow-open", is_flag=True, help="Serve endpoints without a key on other addresses than loopback.")
+@click.option("--access-log", is_flag=True, default=None, help="Log every request.")
+@click.option("--log-level", type=click.Choice(list(_LEVELS)), help="Log this and what is worse.  [default: info]")
+def serve(
+    config: Path,
+    host: str | None,
+    port: int | None,
+    allow_open: bool,
+    access_log: bool | None,
+    log_level: str | None,
+) -> None:
+    """Serve the MCP servers of CONFIG, a JSON or YAML file."""
+    from metamcp_asgi.gateway import Gateway
+    from metamcp_asgi.serve import run
+
+    with _faults():
+        options = {"host": host, "port": port, "access_log": access_log, "log_level": log_level}
+        settings = replace(
+            Settings.from_environ(), **{name: value for name, value in options.items() if value is not None}
+        )
+        _log(settings)
+        gateway = Gateway.from_file(config, settings)
+        opened = [name for name, endpoint in gateway.snapshot.endpoints.items() if endpoint.open]
+        if opened and not is_loopback(settings.host):
+            if not allow_open:
+                raise ConfigError(
+                    f"endpoint {', '.join(opened)} needs no key, so it is not served on {settings.host}: give it "
+                    '"apiKeyAuth": true and an entry in "apiKeys", or start with --allow-open',
+                    source=str(config),
+                )
+            if settings.allowed_hosts is None:
+                gateway = Gateway.from_file(config, replace(settings, allowed_hosts=("*",)))
+    sys.exit(run(gateway, config))
+
+
+@main.command()
+@click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+def check(config: Path) -> None:
+    """Check CONFIG: read it, connect to every server, and print what was found.
+
+    Exits with 1 when the file is wrong, a server cannot be used, or a tool cannot be published.
+    """
+    from metamcp_asgi.check import examine
+    from metamcp_asgi.config.file import load
+    from metamcp_asgi.settings import read_environment
+
+    with _faults():
+        settings = replace(Settings.from_environ(), log_level="error")
+        _log(settings)
+        snapshot = load(config, environ=read_environment(), transform_localhost=settings.transform_localhost)
+        sys.exit(asyncio.run(examine(snapshot, settings)))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach what listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextlib.contextmanager
+def _faults() -> Iterator[None]:
+    """Turn a fault of the configuration into a message and exit code 1."""
+    try:
+        yield
+    except ConfigError as error:
+        click.echo(f"metamcp: {error}", err=True)
+        sys.exit(1)
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(
+        level=_LEVELS[settings.log_level], format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )

@@ -1,0 +1,54 @@
+"""What the gateway says of itself, in the words of either era."""
+
+from typing import Any, Final
+
+from msgspec import Raw
+
+from metamcp_asgi import __version__
+from metamcp_asgi.protocol.jsonrpc import encode
+from metamcp_asgi.protocol.meta import SERVER_INFO as SERVER_INFO_KEY
+from metamcp_asgi.protocol.revisions import ALL
+
+__all__ = ["SERVER_INFO", "SERVER_INFO_JSON", "discover_result", "initialize_result"]
+
+SERVER_INFO: Final = {"name": "metamcp-asgi", "title": "MetaMCP", "version": __version__}
+SERVER_INFO_JSON: Final = Raw(encode(SERVER_INFO))
+
+# The same for every endpoint, whatever its servers can do now: lists may be empty (TO-01), and so the answer
+# never depends on a server's health (eras.md 2.3).
+_CAPABILITIES: Final = {kind: {"listChanged": True} for kind in ("tools", "prompts", "resources")}
+
+DISCOVER_TTL_MS: Final = 60_000
+
+
+def discover_result(instructions: str, *, private: bool) -> bytes:
+    """Return the ``DiscoverResult`` of an endpoint (I-02).
+
+    Args:
+        instructions: What a model should know of the endpoint; may be empty.
+        private: Whether the endpoint asks for credentials.
+    """
+    result: dict[str, Any] = {
+        "resultType": "complete",
+        "supportedVersions": ALL,
+        "capabilities": _CAPABILITIES,
+        "ttlMs": DISCOVER_TTL_MS,
+        "cacheScope": "private" if private else "public",
+        "_meta": {SERVER_INFO_KEY: SERVER_INFO},
+    }
+    return encode({**result, "instructions": instructions} if instructions else result)
+
+
+def initialize_result(revision: str, instructions: str) -> bytes:
+    """Return the ``InitializeResult`` of an endpoint (I-06).
+
+    Args:
+        revision: The negotiated revision.
+        instructions: What a model should know of the endpoint; may be empty.
+    """
+    result: dict[str, Any] = {
+        "protocolVersion": revision,
+        "capabilities": _CAPABILITIES,
+        "serverInfo": SERVER_INFO,
+    }
+    return encode({**result, "instructions": instructions} if instructions else result)

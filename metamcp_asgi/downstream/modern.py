@@ -1,0 +1,286 @@
+"""The client-facing leg of the modern revisions: every request is judged alone, by what it declares itself.
+
+The order in which a request can fail is the specification's and the conformance suite's (eras.md 2.1, step 6).
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+from starlette.types import Receive, Send
+
+from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.aggregate.call import Call
+from metamcp_asgi.aggregate.page import Page
+from metamcp_asgi.config.snapshot import Endpoint, Principal
+from metamcp_asgi.downstream.identity import SERVER_INFO_JSON, discover_result
+from metamcp_asgi.downstream.inbound import Headers
+from metamcp_asgi.downstream.listen import serve_listen
+from metamcp_asgi.downstream.progress import ProgressRelay
+from metamcp_asgi.downstream.reply import Reply, send_empty, send_message
+from metamcp_asgi.downstream.streams import Streams
+from metamcp_asgi.errors import MetaMCPError, ProtocolError
+from metamcp_asgi.protocol import jsonrpc, meta
+from metamcp_asgi.protocol.headers import matches
+from metamcp_asgi.protocol.jsonrpc import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
+    PARSE_ERROR,
+    UNSUPPORTED_VERSION,
+    Members,
+    RequestId,
+)
+from metamcp_asgi.protocol.outcome import Failure, Result, internal
+from metamcp_asgi.protocol.revisions import ALL, MODERN, MODERN_METHODS, NAME_OF
+
+__all__ = ["ModernLeg"]
+
+WATCH_AFTER: Final = 0.05
+"""Seconds before a request's client is watched for leaving. A call that ends sooner is spared the cost; a client that
+left meanwhile is noticed all the same."""
+
+_STATUS: Final = {
+    PARSE_ERROR: 400,
+    INVALID_REQUEST: 400,
+    HEADER_MISMATCH: 400,
+    MISSING_CAPABILITY: 400,
+    UNSUPPORTED_VERSION: 400,
+    METHOD_NOT_FOUND: 404,
+}
+"""Where the specification demands a status; every other error is a 200, because a 400 that is not one of these would
+send some clients back to ``initialize`` (eras.md 5-A)."""
+
+
+class ModernLeg:
+    """Answers modern requests of every endpoint.
+
+    Args:
+        aggregator: The core.
+        streams: The open streams.
+        keepalive: Seconds of silence before a comment is sent.
+    """
+
+    def __init__(self, aggregator: Aggregator, streams: Streams, keepalive: float) -> None:
+        self._aggregator = aggregator
+        self._streams = streams
+        self._keepalive = keepalive
+
+    async def handle(
+        self,
+        endpoint: Endpoint,
+        principal: Principal,
+        headers: Headers,
+        method: str,
+        request_id: RequestId | None,
+        params: Members,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer one POST.
+
+        Args:
+            endpoint: Where it came in.
+            principal: Who sent it.
+            headers: Its headers.
+            method: The method in its body.
+            request_id: The id in its body, ``None`` for a notification.
+            params: The params in its body.
+            receive: The ASGI channel.
+            send: The ASGI channel.
+        """
+        try:
+            _check_accept(headers)
+            if request_id is None:
+                _check_notification(headers)
+                await send_empty(send, 202)
+                return
+            call, declared = _read(endpoint, principal, headers, method, params)
+        except NotAcceptable as error:
+            await send_message(send, 406, jsonrpc.error_response(request_id, INVALID_REQUEST, str(error)))
+        except ProtocolError as error:
+            status = 400 if error.code == INVALID_PARAMS else _STATUS.get(error.code, 200)
+            await send_message(send, status, jsonrpc.error_response(request_id, error.code, error.message, error.data))
+        else:
+            if method == "subscriptions/listen":
+                await serve_listen(self._aggregator, self._streams, call, request_id, receive, send)
+            else:
+                await self._serve(call, request_id, declared, receive, send)
+
+    async def _serve(self, call: Call, request_id: RequestId, declared: Raw, receive: Receive, send: Send) -> None:
+        reply = Reply(send, self._keepalive)
+        if (token := call.meta.pop(meta.PROGRESS_TOKEN, None)) is not None:
+            call.on_progress = ProgressRelay(token, reply)
+        watch = _Watch(receive)
+        try:
+            status, body = await self._answer(call, request_id, declared)
+            watch.stop()
+            await reply.finish(status, body)
+        except asyncio.CancelledError:
+            if not watch.gone:
+                raise
+            # The client closed its stream, which cancels the request and nothing else (T-12).
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+        finally:
+            watch.stop()
+            await reply.abandon()
+
+    async def _answer(self, call: Call, request_id: RequestId, declared: Raw) -> tuple[int, bytes]:
+        """Return status and body of the response."""
+        if call.method == "server/discover":
+            running = self._aggregator.namespace(call.endpoint)
+            private = call.principal.kind != "anonymous"
+            return 200, jsonrpc.response(request_id, discover_result(running.config.description, private=private))
+        try:
+            outcome = await self._aggregator.call(call)
+        except ProtocolError as error:
+            outcome = Failure(error.code, error.message, error.data)
+        if isinstance(outcome, Result):
+            return 200, jsonrpc.response(request_id, meta.modern_result(outcome.split(), SERVER_INFO_JSON))
+        if isinstance(outcome, Page):
+            return 200, jsonrpc.response(request_id, outcome.modern())
+        if outcome.code == MISSING_CAPABILITY and not _really_lacks(declared, outcome):
+            outcome = internal("The server needs a client capability that this gateway does not relay", outcome)
+        body = jsonrpc.error_response(request_id, outcome.code, outcome.message, outcome.data)
+        return _STATUS.get(outcome.code, 200), body
+
+
+class NotAcceptable(MetaMCPError):
+    """The client cannot read one of the two forms that a response may take (T-06, T-30)."""
+
+
+class _Watch:
+    """Cancels the task that serves a request when its client leaves."""
+
+    __slots__ = ("_receive", "_serving", "_task", "_timer", "gone")
+
+    def __init__(self, receive: Receive) -> None:
+        self.gone = False
+        self._receive = receive
+        self._serving = asyncio.current_task()
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="watch client")
+
+    async def _run(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        if self._serving is not None:
+            self._serving.cancel()
+
+
+def _check_accept(headers: Headers) -> None:
+    accept = headers.values.get(b"accept", b"").lower()
+    if not (b"application/json" in accept and b"text/event-stream" in accept) and b"*/*" not in accept:
+        raise NotAcceptable("Accept must list both application/json and text/event-stream")
+
+
+def _check_notification(headers: Headers) -> None:
+    """Nothing that a modern client can notify of concerns us; only the version that brought it here is checked."""
+    requested = headers.values.get(b"mcp-protocol-version", b"").decode("latin-1")
+    if requested and requested not in ALL:
+        raise _unsupported(requested)
+
+
+def _read(endpoint: Endpoint, principal: Principal, headers: Headers, method: str, params: Members) -> tuple[Call, Raw]:
+    """Return the call, and the capabilities that its client declared.
+
+    Raises:
+        ProtocolError: The first thing that is wrong with the request.
+    """
+    if headers.repeated:
+        raise ProtocolError(HEADER_MISMATCH, f"Header {headers.repeated.decode()} is sent more than once")
+    fields = _members(params.pop("_meta", None), "params._meta")
+    missing = [key for key in (meta.PROTOCOL_VERSION, meta.CLIENT_CAPABILITIES) if key not in fields]
+    if missing:
+        raise ProtocolError(INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}")
+    version = _text(fields[meta.PROTOCOL_VERSION], meta.PROTOCOL_VERSION)
+    target = _target(method, params)
+    _check_mirrors(headers, version, method, target)
+    if version not in MODERN:
+        raise _unsupported(version)
+    if method not in MODERN_METHODS:
+        raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method}")
+    declared = fields[meta.CLIENT_CAPABILITIES]
+    _members(declared, meta.CLIENT_CAPABILITIES)
+    for state in ("requestState", "inputResponses"):
+        if state in params:
+            raise ProtocolError(INVALID_PARAMS, f"{state} was not given out by this endpoint")
+    call = Call(
+        endpoint=endpoint.name,
+        principal=principal,
+        method=method,
+        params=params,
+        meta=meta.end_to_end(fields),
+        target=target or "",
+        mirrored=headers.params,
+    )
+    return call, declared
+
+
+def _check_mirrors(headers: Headers, version: str, method: str, target: str | None) -> None:
+    sent = headers.values
+    for header, expected in ((b"mcp-protocol-version", version), (b"mcp-method", method), (b"mcp-name", target)):
+        if expected is None:
+            continue
+        value = sent.get(header)
+        if value is None:
+            raise ProtocolError(HEADER_MISMATCH, f"Header {header.decode()} is missing")
+        if not matches(value, expected):
+            raise ProtocolError(HEADER_MISMATCH, f"Header {header.decode()} does not match the request body")
+
+
+def _target(method: str, params: Members) -> str | None:
+    """Return what the request is about, where its method is about one thing."""
+    member = NAME_OF.get(method)
+    if member is None:
+        return None
+    if member not in params:
+        raise ProtocolError(INVALID_PARAMS, f"params.{member} is missing")
+    return _text(params[member], f"params.{member}")
+
+
+def _text(value: Raw, where: str) -> str:
+    try:
+        return msgspec.json.decode(value, type=str)
+    except msgspec.ValidationError:
+        raise ProtocolError(INVALID_PARAMS, f"{where} must be a string") from None
+
+
+def _members(value: Raw | None, where: str) -> Members:
+    try:
+        return jsonrpc.decode_members(value) if value is not None else {}
+    except msgspec.ValidationError:
+        raise ProtocolError(INVALID_PARAMS, f"{where} must be an object") from None
+
+
+def _unsupported(version: str) -> ProtocolError:
+    # Only what a modern request can declare: a client that took a legacy one from here would loop (eras.md 5-K).
+    data = {"supported": MODERN, "requested": version}
+    hint = "; it needs an initialize handshake" if version in ALL else ""
+    return ProtocolError(UNSUPPORTED_VERSION, f"Unsupported protocol version{hint}", data)
+
+
+def _really_lacks(declared: Raw, failure: Failure) -> bool:
+    """Tell whether the client did not declare what a server found missing: then the error is the client's own."""
+    try:
+        data = msgspec.json.decode(failure.data if isinstance(failure.data, Raw) else b"{}", type=_Missing)
+        return bool(set(data.requiredCapabilities) - set(jsonrpc.decode_members(declared)))
+    except msgspec.DecodeError:
+        return False
+
+
+class _Missing(msgspec.Struct):
+    requiredCapabilities: dict[str, Raw] = {}  # noqa: N815

@@ -1,0 +1,36 @@
+"""Progress of a call, relayed to the client under the client's own token (eras.md 2.7)."""
+
+import msgspec
+from msgspec import Raw
+
+from metamcp_asgi.downstream.reply import Reply
+from metamcp_asgi.protocol.jsonrpc import Members, encode, notification
+
+__all__ = ["ProgressRelay"]
+
+
+class ProgressRelay:
+    """Called with the members of each progress notification of one call.
+
+    Args:
+        token: The client's progress token, as JSON.
+        reply: Where the client reads.
+    """
+
+    __slots__ = ("_last", "_reply", "_token")
+
+    def __init__(self, token: Raw, reply: Reply) -> None:
+        self._token = token
+        self._reply = reply
+        self._last = float("-inf")
+
+    def __call__(self, members: Members) -> None:
+        """Relay one notification; the value must increase (PG-01), so what does not is dropped."""
+        try:
+            value = msgspec.json.decode(members.get("progress", Raw(b"null")), type=float)
+        except msgspec.DecodeError:
+            return
+        if value > self._last:
+            self._last = value
+            params = encode({"progressToken": self._token, **members})
+            self._reply.notify(notification("notifications/progress", params))

@@ -1,0 +1,127 @@
+"""The response to one POST: JSON, unless something has to be said before the result; then an event stream.
+
+The decision is made as late as possible, because a status can only be chosen before a stream has begun (trap 13):
+the first notification makes it, or the time after which a silent connection would be taken for dead.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import Send
+
+from metamcp_asgi.protocol.sse import KEEP_ALIVE, frame
+
+__all__ = ["STREAM_HEADERS", "Reply", "send_empty", "send_message"]
+
+STREAM_HEADERS: Final = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+"""Headers of every event stream; the last keeps nginx from holding events back (T-09)."""
+
+MAX_QUEUED: Final = 1000
+"""How many notifications wait for a client that reads slowly; then the oldest are dropped."""
+
+
+async def send_message(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Send a JSON document as the whole response."""
+    length = (b"content-length", b"%d" % len(body))
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", b"application/json"), length, *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_empty(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Send a response without a body."""
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0"), *headers]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Reply:
+    """Sends one response.
+
+    Args:
+        send: The ASGI channel.
+        keepalive: Seconds of silence before a comment is sent.
+    """
+
+    __slots__ = ("_done", "_keepalive", "_more", "_pump", "_queue", "_send", "_timer")
+
+    def __init__(self, send: Send, keepalive: float) -> None:
+        self._send = send
+        self._keepalive = keepalive
+        self._queue: deque[bytes] = deque(maxlen=MAX_QUEUED)
+        self._pump: asyncio.Task[None] | None = None
+        self._more: asyncio.Event | None = None
+        self._done = False
+        self._timer = asyncio.get_running_loop().call_later(keepalive, self._stay_alive)
+
+    def notify(self, message: bytes) -> None:
+        """Send a notification before the result; makes the response a stream."""
+        self._put(frame(message))
+
+    async def finish(self, status: int, body: bytes) -> None:
+        """Send the response message, on the stream if there is one; then the status no longer matters."""
+        self._timer.cancel()
+        if self._pump is not None:
+            self._put(frame(body))
+            await self._end(self._pump)
+            return
+        await send_message(self._send, status, body)
+
+    async def finish_silently(self) -> None:
+        """End the response without a message: the request was cancelled (CN-02)."""
+        self._timer.cancel()
+        if self._pump is not None:
+            await self._end(self._pump)
+        else:
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def abandon(self) -> None:
+        """Send nothing more: the client has left."""
+        self._timer.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait({self._pump})
+
+    def _put(self, data: bytes) -> None:
+        self._queue.append(data)
+        if self._pump is None:
+            self._more = asyncio.Event()
+            self._pump = asyncio.create_task(self._run(self._more), name="event stream")
+        elif self._more is not None:
+            self._more.set()
+
+    def _stay_alive(self) -> None:
+        if not self._queue:
+            self._put(KEEP_ALIVE)
+        self._timer = asyncio.get_running_loop().call_later(self._keepalive, self._stay_alive)
+
+    async def _end(self, pump: asyncio.Task[None]) -> None:
+        self._done = True
+        assert self._more is not None
+        self._more.set()
+        await pump
+
+    async def _run(self, more: asyncio.Event) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
+        while True:
+            if self._queue:
+                data = b"".join(self._queue)
+                self._queue.clear()
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            elif self._done:
+                break
+            else:
+                more.clear()
+                await more.wait()
+        await self._send({"type": "http.response.body", "body": b""})

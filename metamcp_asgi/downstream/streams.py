@@ -1,0 +1,140 @@
+"""Streams that clients keep open to hear of changes: the GET stream of legacy sessions, and modern ``listen``.
+
+Bounded in number, kept alive by comments, ended by the client's leaving, by a newer stream of the same session
+(T-57), or by ``close`` when the process stops.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from starlette.types import Receive, Send
+
+from metamcp_asgi.downstream.reply import STREAM_HEADERS
+from metamcp_asgi.protocol.sse import KEEP_ALIVE
+
+__all__ = ["Streams"]
+
+MAX_WAITING: Final = 256
+"""How many events may wait for a client that does not read; more end its stream."""
+
+
+class Streams:
+    """The open streams of this process.
+
+    Args:
+        limit: How many may be open.
+        keepalive: Seconds of silence before a comment is sent.
+    """
+
+    def __init__(self, limit: int, keepalive: float) -> None:
+        self._limit = limit
+        self._keepalive = keepalive
+        self._open: set[_Stream] = set()
+        self._by_key: dict[bytes, _Stream] = {}
+        self._closing = False
+
+    @property
+    def full(self) -> bool:
+        """Whether no further stream may be opened."""
+        return self._closing or len(self._open) >= self._limit
+
+    async def serve(
+        self,
+        receive: Receive,
+        send: Send,
+        subscribe: Callable[[Callable[[bytes], None]], Callable[[], None]],
+        *,
+        key: bytes | None = None,
+        first: Sequence[bytes] = (),
+        last: bytes = b"",
+    ) -> None:
+        """Serve one stream until it ends.
+
+        Args:
+            receive: The ASGI channel, read only to see the client leave.
+            send: The ASGI channel.
+            subscribe: Is given what takes an event's bytes; returns what ends the subscription.
+            key: Streams with the same key replace each other.
+            first: Events that come first.
+            last: Is sent when the stream is ended from our side.
+        """
+        stream = _Stream()
+        if key is not None:
+            if (older := self._by_key.get(key)) is not None:
+                older.end()
+            self._by_key[key] = stream
+        self._open.add(stream)
+        unsubscribe = subscribe(stream.put)
+        watch = asyncio.create_task(_until_gone(receive, stream), name="watch client")
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
+            # An event at once tells the client, and every proxy between, that the stream is open.
+            await _say(send, b"".join(first) or KEEP_ALIVE)
+            while not stream.ended:
+                await self._send_next(send, stream)
+            if not stream.gone:
+                await send({"type": "http.response.body", "body": last})
+        finally:
+            watch.cancel()
+            await asyncio.wait({watch})
+            unsubscribe()
+            self._open.discard(stream)
+            if key is not None and self._by_key.get(key) is stream:
+                del self._by_key[key]
+
+    def close(self) -> None:
+        """End all streams; no further one is opened."""
+        self._closing = True
+        for stream in self._open:
+            stream.end()
+
+    def end(self, key: bytes) -> None:
+        """End the stream of a key, if there is one."""
+        if (stream := self._by_key.get(key)) is not None:
+            stream.end()
+
+    async def _send_next(self, send: Send, stream: "_Stream") -> None:
+        try:
+            async with asyncio.timeout(self._keepalive):
+                await stream.more.wait()
+        except TimeoutError:
+            await _say(send, KEEP_ALIVE)
+            return
+        stream.more.clear()
+        events, stream.waiting = stream.waiting, []
+        if events:
+            await _say(send, b"".join(events))
+
+
+class _Stream:
+    """One open stream and what waits to be sent on it."""
+
+    __slots__ = ("ended", "gone", "more", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[bytes] = []
+        self.more = asyncio.Event()
+        self.ended = False
+        self.gone = False
+
+    def put(self, event: bytes) -> None:
+        self.waiting.append(event)
+        self.more.set()
+        if len(self.waiting) > MAX_WAITING:
+            self.end()
+
+    def end(self) -> None:
+        self.ended = True
+        self.more.set()
+
+
+async def _until_gone(receive: Receive, stream: _Stream) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    stream.gone = True
+    stream.end()
+
+
+async def _say(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -1,0 +1,75 @@
+"""Fixtures that every part of the tests may use: a real gateway, as `metamcp serve` runs it."""
+
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.places import BIN, ROOT
+from tests.processes import Program, running
+
+
+class RunningGateway:
+    """One `metamcp serve` of a test, on a port of its own."""
+
+    def __init__(self, program: Program, origin: str, config: Path) -> None:
+        self.program = program
+        self.origin = origin
+        self.config = config
+
+    def url(self, endpoint: str = "default") -> str:
+        """Returns the URL of an endpoint."""
+        return f"{self.origin}/metamcp/{endpoint}/mcp"
+
+
+StartGateway = Callable[..., RunningGateway]
+
+
+@contextlib.contextmanager
+def serve(config: Mapping[str, Any], folder: Path, env: Mapping[str, str] | None = None) -> Iterator[RunningGateway]:
+    """Runs `metamcp serve` for the length of a `with` block, on a free port.
+
+    Args:
+        config: what its configuration file says.
+        folder: where that file is written.
+        env: variables added to its environment.
+    """
+    path = folder / "mcp.json"
+    path.write_text(json.dumps(config))
+    command: list[str | Path] = [BIN / "metamcp", "serve", path, "--host", "127.0.0.1", "--port", "0"]
+    with running(command, r"(http://127\.0\.0\.1:\d+)/metamcp/", env, ROOT) as (program, ready):
+        yield RunningGateway(program, ready[1], path)
+
+
+_running: list[RunningGateway] = []
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    """Starts gateways: `gateway(config, env=None)`. Each is ended with the session."""
+    number = itertools.count(1)
+    with contextlib.ExitStack() as stack:
+
+        def start(config: Mapping[str, Any], env: Mapping[str, str] | None = None) -> RunningGateway:
+            folder = tmp_path_factory.mktemp(f"gateway{next(number)}-")
+            started = stack.enter_context(serve(config, folder, env))
+            _running.append(started)
+            return started
+
+        yield start
+        _running.clear()
+
+
+@pytest.fixture(autouse=True)
+def _gateway_output(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Adds the lines that a gateway printed during a test to the test's report, which shows them if it failed."""
+    before = {id(gateway): gateway.program.line_count() for gateway in _running}
+    yield
+    for gateway in _running:
+        lines = gateway.program.output().splitlines()[before.get(id(gateway), 0) :]
+        if lines:
+            request.node.add_report_section("teardown", f"gateway {gateway.origin}", "\n".join(lines[-100:]))

@@ -106,3 +106,5 @@ def _log(settings: Settings) -> None:
     logging.basicConfig(
         level=_LEVELS[settings.log_level], format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
+    # Its line for every change in the folder would be a change in the folder when the log is kept there.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)

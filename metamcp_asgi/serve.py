@@ -10,6 +10,7 @@ import uvicorn
 
 from metamcp_asgi.aggregate.catalogue import Catalogue
 from metamcp_asgi.gateway import Gateway
+from metamcp_asgi.http_server import bounded
 from metamcp_asgi.tasks import Tasks
 
 __all__ = ["describe", "run"]
@@ -34,6 +35,8 @@ def run(gateway: Gateway, config: Path) -> int:
             gateway,
             host=settings.host,
             port=settings.port,
+            http=bounded(settings.max_header_bytes),
+            limit_concurrency=settings.max_connections,
             lifespan="on",
             ws="none",
             log_config=None,

@@ -51,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         max_body_bytes: Size of a request's body, in bytes.
         max_header_bytes: Size of a request's line and headers, in bytes.
         max_json_depth: Levels of nesting in a message.
+        max_connections: Open connections of clients; further ones are answered 503.
         max_streams: Open GET and SSE streams.
         max_children: Child processes of stdio servers.
         server_deadline: Seconds that a list waits for one server.
@@ -75,6 +76,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 4 * 1024 * 1024
     max_header_bytes: int = 32 * 1024
     max_json_depth: int = 64
+    max_connections: int = 8192
     max_streams: int = 1024
     max_children: int = 256
     server_deadline: float = 5.0
@@ -274,6 +276,7 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "max_body_bytes": _integer(1024),
         "max_header_bytes": _integer(1024),
         "max_json_depth": _integer(8, 1000),
+        "max_connections": _integer(1),
         "max_streams": _integer(1),
         "max_children": _integer(1),
         "server_deadline": _seconds,

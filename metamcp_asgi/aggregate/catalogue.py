@@ -84,10 +84,14 @@ class Catalogue:
         self.server = server
         self.lists: dict[str, Listing] | None = None
         self.error = ""
+        self.attempted = False
+        """Whether a first reading has ended, well or badly: nothing but time will tell more."""
+        self.since = time.monotonic()
         self._changed = changed
         self._stale_seconds = stale_seconds
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._read_at: dict[str, float] = {}
+        self._ended_at = 0.0
         self._forget: asyncio.TimerHandle | None = None
         self._again: set[Change] = set()
         self._tasks = Tasks()
@@ -95,7 +99,7 @@ class Catalogue:
     def happened(self, happening: Happening) -> None:
         """Take what the server's connection tells."""
         if happening == "lost":
-            self.error = self.server.error
+            self.error, self.attempted = self.server.error, True
             if self.lists is not None and self._forget is None:
                 self._forget = asyncio.get_running_loop().call_later(self._stale_seconds, self._drop)
             self._changed(self)
@@ -123,14 +127,16 @@ class Catalogue:
     async def ready(self) -> None:
         """Wait until the lists have been read, or the server has failed."""
         await self.server.settled()
-        if self.lists is None and self.server.state == "ready":
+        if not self.attempted and self.server.state == "ready":
             await asyncio.shield(self.refresh())
 
     def expired(self, method: str) -> bool:
         """Tell whether a list should be read again, now that somebody asks for it."""
-        if self.lists is None or self.server.state != "ready":
+        if self.server.state != "ready":
             return False
         now = time.monotonic()
+        if self.lists is None:
+            return now - self._ended_at >= SILENT_FRESH
         return self.lists[method].expires <= now and now - self._read_at.get(method, 0.0) >= LEAST_FRESH
 
     def find_tool(self, name: str) -> Entry | None:
@@ -171,6 +177,8 @@ class Catalogue:
             self.error = ""
         finally:
             del self._reading[name]
+            self._ended_at = time.monotonic()
+        self.attempted = True
         if self._again and not self._reading:
             kinds, self._again = tuple(self._again), set()
             self.refresh(*kinds)

@@ -65,7 +65,7 @@ async def _find(call: Call, running: Running) -> Route | Outcome:
     route = _look_up(call, running.view)
     if route is None:
         # Its server may not have been read yet, or may have something new that it did not announce.
-        await running.settle()
+        await running.settle_for(call.target)
         if (route := _look_up(call, running.view)) is None:
             await running.revalidate(call.method)
             route = _look_up(call, running.view)

@@ -1,6 +1,7 @@
 """A namespace at work: the catalogues of its servers and what they currently publish together."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from metamcp_asgi.aggregate.call import Call
@@ -8,6 +9,7 @@ from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
 from metamcp_asgi.aggregate.page import Page, Pager
 from metamcp_asgi.aggregate.view import View, build
 from metamcp_asgi.config import snapshot
+from metamcp_asgi.protocol import names
 from metamcp_asgi.upstream.request import Change
 
 __all__ = ["REVALIDATION_SECONDS", "Running"]
@@ -52,10 +54,19 @@ class Running:
         self._pages.clear()
 
     async def settle(self) -> None:
-        """Wait until every server has been read or has failed, but no longer than the deadline."""
-        waiting = [c for c in self.catalogues if c.lists is None and c.server.state != "failed"]
+        """Wait for servers that were never read, none longer than the deadline after its start."""
+        waiting = [catalogue for catalogue in self.catalogues if not catalogue.attempted]
         if waiting:
-            await _for_a_while([asyncio.ensure_future(c.ready()) for c in waiting], self._deadline)
+            youngest = max(catalogue.since for catalogue in waiting)
+            await _for_a_while(waiting, youngest + self._deadline - time.monotonic())
+
+    async def settle_for(self, target: str) -> None:
+        """Wait for the servers that could have a name, up to the deadline: somebody wants this very one."""
+        parts = names.split(target)
+        waiting = [catalogue for catalogue in self.catalogues if not catalogue.attempted]
+        named = [catalogue for catalogue in waiting if parts and catalogue.server.name == parts[0]]
+        if waiting:
+            await _for_a_while(named or waiting, self._deadline)
 
     async def page(self, call: Call, *, private: bool) -> Page:
         """Return the page that a list request asks for; no server holds it up for longer than the deadline.
@@ -88,10 +99,11 @@ class Running:
         return None if "cursor" in call.params else self._pages.get(key)
 
 
-async def _for_a_while(waiting: list[asyncio.Future[None]], seconds: float) -> None:
+async def _for_a_while(catalogues: Sequence[Catalogue], seconds: float) -> None:
     """Wait for all, at most ``seconds``; who is not done by then is no longer waited for, but not disturbed."""
+    waiting = [asyncio.ensure_future(catalogue.ready()) for catalogue in catalogues]
     try:
-        await asyncio.wait(waiting, timeout=seconds)
+        await asyncio.wait(waiting, timeout=max(seconds, 0))
     finally:
         for future in waiting:
             future.cancel()

@@ -110,6 +110,10 @@ class MCPEndpoint:
             )
             return
         except ClientGone:
+            # Read by nobody, or by a client that fell silent: the connection is of no further use.
+            text = "The body did not arrive"
+            error = jsonrpc.error_response(None, INVALID_REQUEST, text)
+            await send_message(send, 408, error, [(b"connection", b"close")])
             return
         if not values.get(b"content-type", b"").lower().startswith(b"application/json"):
             error = jsonrpc.error_response(None, INVALID_REQUEST, "Content-Type must be application/json")

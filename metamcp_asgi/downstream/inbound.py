@@ -1,5 +1,6 @@
 """What a client sent, read once: the headers that matter here, and the body within its bound."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,12 +15,16 @@ _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"
 _WANTED: Final = _ROUTING | {b"accept", b"content-type", b"content-length", b"last-event-id"}
 
 
+BODY_SECONDS: Final = 30.0
+"""How long a client may be silent in the middle of its body."""
+
+
 class BodyTooLarge(MetaMCPError):
     """The body is larger than allowed."""
 
 
 class ClientGone(MetaMCPError):
-    """The client left before its request was complete."""
+    """The client left, or fell silent, before its request was complete."""
 
 
 class Headers(Struct, gc=False):
@@ -64,7 +69,7 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int) -> byt
 
     Raises:
         BodyTooLarge: It is larger.
-        ClientGone: The client left.
+        ClientGone: The client left, or was silent for too long.
     """
     if declared is not None and declared.isdigit() and int(declared[:20]) > limit:
         raise BodyTooLarge
@@ -73,13 +78,18 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int) -> byt
     if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit:
         return body
     parts, size = [body], len(body)
-    while message.get("more_body", False):
-        if size > limit:
-            raise BodyTooLarge
-        message = await receive()
-        part = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
+    try:
+        async with asyncio.timeout(BODY_SECONDS) as clock:
+            while message.get("more_body", False):
+                if size > limit:
+                    raise BodyTooLarge
+                message = await receive()
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                clock.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS)
+    except TimeoutError:
+        raise ClientGone from None
     if message["type"] == "http.disconnect":
         raise ClientGone
     if size > limit:

@@ -14,7 +14,7 @@ from metamcp_asgi.upstream.http import EventStream, message_of, post_headers
 from metamcp_asgi.upstream.http1 import Response
 from metamcp_asgi.upstream.http_legacy import LegacyHTTP, NotStreamable
 from metamcp_asgi.upstream.http_modern import ModernHTTP
-from metamcp_asgi.upstream.probe import DISCOVER, judge
+from metamcp_asgi.upstream.probe import DISCOVER, judge, wants_retry
 from metamcp_asgi.upstream.request import Events, Peer, Session
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.sse import open_sse
@@ -53,10 +53,14 @@ async def open_http(server: Server, runtime: Runtime, events: Events, era: str) 
 async def _discover(server: Server, runtime: Runtime) -> Peer | None:
     target = runtime.http.target(server.url, post_headers(server, LATEST_MODERN))
     body = jsonrpc.request(1, "server/discover", DISCOVER)
-    response = await runtime.http.send(target, b"POST", b"Mcp-Method: server/discover\r\n", body)
-    if response.status in (401, 403, 407, 429) or response.status >= 500 or 300 <= response.status < 400:
-        raise refusal(response)
-    peer = judge(await _answer(response, runtime.max_message_bytes))
+    for attempt in (1, 2):
+        response = await runtime.http.send(target, b"POST", b"Mcp-Method: server/discover\r\n", body)
+        if response.status in (401, 403, 407, 429) or response.status >= 500 or 300 <= response.status < 400:
+            raise refusal(response)
+        answer = await _answer(response, runtime.max_message_bytes)
+        if attempt == 2 or not wants_retry(answer):
+            break
+    peer = judge(answer)
     if peer is None and (session_id := response.header(b"mcp-session-id")) is not None:
         # Some legacy servers open a session for a request that they refuse (trap 6).
         with contextlib.suppress(UpstreamError):

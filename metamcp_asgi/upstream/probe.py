@@ -19,7 +19,7 @@ from metamcp_asgi.protocol.revisions import ALL, LATEST_MODERN, LEGACY, MODERN
 from metamcp_asgi.upstream import modern
 from metamcp_asgi.upstream.request import Peer, Request
 
-__all__ = ["DISCOVER", "judge"]
+__all__ = ["DISCOVER", "judge", "wants_retry"]
 
 DISCOVER = modern.ModernLeg().params(Request("server/discover", {}), 0)
 
@@ -41,18 +41,31 @@ def judge(answer: Message | None) -> Peer | None:
         return None
     if answer.error is UNSET:
         return _discovered(answer)
-    try:
-        error = msgspec.json.decode(answer.error, type=ErrorObject)
-    except msgspec.DecodeError:
-        return None
-    if error.code in (HEADER_MISMATCH, MISSING_CAPABILITY):
+    code, supported = _error(answer)
+    if code in (HEADER_MISMATCH, MISSING_CAPABILITY) or wants_retry(answer):
         return Peer(era="modern", revision=LATEST_MODERN, capabilities={"tools": {}, "prompts": {}, "resources": {}})
-    if error.code == UNSUPPORTED_VERSION and error.data is not UNSET:
-        supported = _supported(error.data)
-        # A server that refuses 2026-07-28 and lists only handshake revisions advertises them explicitly.
-        if supported and not set(supported) & set(ALL):
-            raise UpstreamProtocolError(f"speaks only revisions {', '.join(supported)[:200]}, none of which we speak")
+    if code == UNSUPPORTED_VERSION and supported and not set(supported) & set(ALL):
+        raise UpstreamProtocolError(f"speaks only revisions {', '.join(supported)[:200]}, none of which we speak")
+    # A server that refuses 2026-07-28 and lists only handshake revisions advertises them explicitly.
     return None
+
+
+def wants_retry(answer: Message | None) -> bool:
+    """Tell whether a server refused the version but speaks one of ours: it is modern and is to be asked again."""
+    if answer is None or answer.error is UNSET:
+        return False
+    code, supported = _error(answer)
+    return code == UNSUPPORTED_VERSION and bool(set(supported) & set(MODERN))
+
+
+def _error(answer: Message) -> tuple[int, list[str]]:
+    """Return the code of an error, and the versions that it says are supported."""
+    try:
+        error = msgspec.json.decode(answer.error or b"", type=ErrorObject)
+        versions = msgspec.json.decode(error.data, type=_Versions) if error.data is not UNSET else _Versions()
+    except msgspec.DecodeError:
+        return 0, []
+    return error.code, versions.supported
 
 
 def _discovered(answer: Message) -> Peer | None:
@@ -67,10 +80,3 @@ def _discovered(answer: Message) -> Peer | None:
     if versions and not set(versions) & set(LEGACY):
         raise UpstreamProtocolError(f"speaks only revisions {', '.join(versions)[:200]}, none of which we speak")
     return None
-
-
-def _supported(data: msgspec.Raw) -> list[str]:
-    try:
-        return msgspec.json.decode(data, type=_Versions).supported
-    except msgspec.DecodeError:
-        return []

@@ -1,6 +1,7 @@
 """Event streams: delivered as they come, bounded when nobody takes them, ended by either side."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -246,8 +247,6 @@ async def test_a_cancelled_call_whose_stream_had_just_begun_is_cancelled_upstrea
             for _ in range(turns):
                 await asyncio.sleep(0)
             sending.cancel()
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 (await sending).close()
-            except asyncio.CancelledError:
-                pass
             await server.until_open(0)

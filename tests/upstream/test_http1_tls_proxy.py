@@ -192,7 +192,7 @@ async def test_inside_the_tunnel_the_certificate_must_be_the_servers(authority: 
     async with serving(forever, tls) as server, proxy(server.port) as (via, _):
         environ = {"https_proxy": f"http://127.0.0.1:{via.port}"}
         async with client(ssl_context=trusting(authority), environ=environ) as http:
-            with pytest.raises(UpstreamUnavailable, match="far.example:443 is not accepted") as caught:
+            with pytest.raises(UpstreamUnavailable, match=r"far\.example:443 is not accepted") as caught:
                 await http.send(http.target("https://far.example/"), b"GET")
             assert not caught.value.sent
 

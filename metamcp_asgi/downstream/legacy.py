@@ -61,7 +61,7 @@ class LegacyLeg:
         self._sessions = sessions
         self._streams = streams
         self._keepalive = keepalive
-        self._in_flight: dict[tuple[bytes, RequestId], asyncio.Task[bytes]] = {}
+        self._in_flight: dict[tuple[bytes, RequestId], _Work] = {}
 
     async def initialize(
         self, endpoint: Endpoint, principal: Principal, request_id: RequestId, params: Members, send: Send
@@ -102,8 +102,8 @@ class LegacyLeg:
         elif message.id is UNSET:
             self._notified(session, message)
             await send_empty(send, 202)
-        else:
-            await self._request(endpoint, principal, session, message, send)
+        elif message.id is not None:
+            await self._request(endpoint, principal, session, message, message.id, send)
 
     async def stream(
         self, endpoint: Endpoint, principal: Principal, headers: Headers, scope: Scope, receive: Receive, send: Send
@@ -150,7 +150,10 @@ class LegacyLeg:
         session = self._sessions.find(values[b"mcp-session-id"], endpoint.name, principal.id)
         if session is None:
             message = "The session is unknown or has ended; initialize a new one."
-            await send_refusal(scope, send, 404, {"error": "Session not found", "message": message})
+            if scope["method"] == "GET":
+                await send_message(send, 404, b"Session not found", kind=b"text/plain; charset=utf-8")
+            else:
+                await send_refusal(scope, send, 404, {"error": "Session not found", "message": message})
             return None
         version = values.get(b"mcp-protocol-version", b"").strip().decode("latin-1")
         if version and version not in LEGACY:
@@ -167,24 +170,32 @@ class LegacyLeg:
         except msgspec.DecodeError:
             return
         # Unknown ids are normal: the response may be on its way (CN-02).
-        if (task := self._in_flight.get((session.sid, cancelled))) is not None:
-            task.cancel()
+        if (work := self._in_flight.get((session.sid, cancelled))) is not None:
+            work.cancelled = True
+            work.task.cancel()
 
     async def _request(
-        self, endpoint: Endpoint, principal: Principal, session: ClientSession, message: Message, send: Send
+        self,
+        endpoint: Endpoint,
+        principal: Principal,
+        session: ClientSession,
+        message: Message,
+        request_id: RequestId,
+        send: Send,
     ) -> None:
         reply = Reply(send, self._keepalive)
-        key = (session.sid, _id(message))
-        # A client that disconnects has not cancelled (trap 1), so nobody watches for it: the work is a task of its
-        # own, which only `notifications/cancelled` ends early.
-        work = asyncio.ensure_future(self._answer(endpoint, principal, session, message, reply))
-        self._in_flight[key] = work
+        key = (session.sid, request_id)
+        task = asyncio.current_task()
+        assert task is not None
+        # A client that disconnects has not cancelled (trap 1), so nobody watches for it: only
+        # `notifications/cancelled` ends the work early.
+        self._in_flight[key] = work = _Work(task)
         try:
-            await reply.finish(200, await work)
+            await reply.finish(200, await self._answer(endpoint, principal, session, message, reply))
         except asyncio.CancelledError:
-            if not work.cancelled():
-                work.cancel()
+            if not work.cancelled:
                 raise
+            task.uncancel()
             await reply.finish_silently()
         finally:
             if self._in_flight.get(key) is work:
@@ -224,8 +235,10 @@ class LegacyLeg:
         self, endpoint: Endpoint, principal: Principal, session: ClientSession, message: Message, reply: Reply
     ) -> bytes:
         """Return the response to one request."""
-        request_id, method = _id(message), message.method
+        method = message.method
         assert method is not UNSET
+        if not isinstance(request_id := message.id, int | str):
+            return jsonrpc.error_response(None, INVALID_REQUEST, "Invalid request: id must be a string or an integer")
         try:
             if method == "ping":
                 return jsonrpc.response(request_id, _EMPTY)
@@ -245,14 +258,18 @@ class LegacyLeg:
         return _refusal(request_id, method, outcome)
 
 
+class _Work:
+    """A request in flight, which a notification may cancel."""
+
+    __slots__ = ("cancelled", "task")
+
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self.task = task
+        self.cancelled = False
+
+
 class _Cancelled(msgspec.Struct):
     requestId: RequestId  # noqa: N815
-
-
-def _id(message: Message) -> RequestId:
-    if isinstance(message.id, int | str):
-        return message.id
-    raise ProtocolError(INVALID_REQUEST, "Invalid request: id must be a string or an integer")
 
 
 def _call(endpoint: Endpoint, principal: Principal, session: ClientSession, message: Message, reply: Reply) -> Call:

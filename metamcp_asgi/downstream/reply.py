@@ -26,15 +26,18 @@ MAX_QUEUED: Final = 1000
 """How many notifications wait for a client that reads slowly; then the oldest are dropped."""
 
 
-async def send_message(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """Send a JSON document as the whole response."""
+async def send_message(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    *,
+    kind: bytes = b"application/json",
+) -> None:
+    """Send one document as the whole response."""
     length = (b"content-length", b"%d" % len(body))
     await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-type", b"application/json"), length, *headers],
-        }
+        {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind), length, *headers]}
     )
     await send({"type": "http.response.body", "body": body})
 

@@ -16,6 +16,9 @@ from tests.places import SDK
 
 CLIENT = SDK / ".github" / "actions" / "conformance" / "client.py"
 
+# Seconds. A server that asks something of a client that said it can't be asked may wait for the answer for a minute.
+PATIENCE = 15
+
 
 def main(mock_url: str) -> int:
     config = {
@@ -24,7 +27,11 @@ def main(mock_url: str) -> int:
         "endpoints": {"conformance": {"namespace": "plain", "apiKeyAuth": False}},
     }
     with tempfile.TemporaryDirectory() as folder, serve(config, Path(folder)) as gateway:
-        code = subprocess.run([sys.executable, CLIENT, gateway.url("conformance")], check=False).returncode
+        client = [sys.executable, CLIENT, gateway.url("conformance")]
+        try:
+            code = subprocess.run(client, check=False, timeout=PATIENCE).returncode
+        except subprocess.TimeoutExpired:
+            code = 1
     print(gateway.program.output(), file=sys.stderr)
     return code
 

@@ -165,7 +165,10 @@ async def proxy(port: int, answer: bytes = b"HTTP/1.1 200 Connection established
             if b" 200 " not in answer:
                 return
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            await asyncio.gather(copy(peer.reader, writer), copy(reader, peer.writer))
+            try:
+                await asyncio.gather(copy(peer.reader, writer), copy(reader, peer.writer))
+            finally:
+                writer.close()
             return
 
     async with serving(talk) as server:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import signal
 from pathlib import Path
 
@@ -14,9 +15,6 @@ from metamcp_asgi.http_server import bounded
 from metamcp_asgi.tasks import Tasks
 
 __all__ = ["describe", "run"]
-
-SHUTDOWN_SECONDS = 30
-"""How long calls in flight may take to finish when the process is told to stop."""
 
 
 def run(gateway: Gateway, config: Path) -> int:
@@ -42,7 +40,7 @@ def run(gateway: Gateway, config: Path) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
         ),
         gateway,
         config,

@@ -60,6 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         keepalive_seconds: Seconds of silence on a stream before a comment is sent.
         connect_concurrency: Servers that are being connected to at the same time.
         session_idle_seconds: Seconds after which an idle upstream session that isn't shared is closed.
+        shutdown_seconds: Seconds that calls in flight may take to finish when the process is told to stop.
 
     From ``max_body_bytes`` on, the variable is ``METAMCP_`` and the field's name in upper case.
     """
@@ -85,6 +86,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     keepalive_seconds: float = 15.0
     connect_concurrency: int = 8
     session_idle_seconds: float = 300.0
+    shutdown_seconds: float = 5.0
 
     def __repr__(self) -> str:
         shown = (
@@ -285,5 +287,6 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "keepalive_seconds": _seconds,
         "connect_concurrency": _integer(1),
         "session_idle_seconds": _seconds,
+        "shutdown_seconds": _seconds,
     }.items()
 }

@@ -191,7 +191,9 @@ class LegacyLeg:
         # `notifications/cancelled` ends the work early.
         self._in_flight[key] = work = _Work(task)
         try:
-            await reply.finish(200, await self._answer(endpoint, principal, session, message, reply))
+            body = await self._answer(endpoint, principal, session, message, reply)
+            self._in_flight.pop(key, None)  # what is being sent can no longer be cancelled
+            await reply.finish(200, body)
         except asyncio.CancelledError:
             if not work.cancelled:
                 raise

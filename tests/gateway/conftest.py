@@ -1,0 +1,87 @@
+"""The laboratory: one gateway in front of a server of each kind, shared by the tests of a worker.
+
+`um` modern HTTP, `us` modern stdio, `ul` legacy Streamable HTTP with sessions, `ux` HTTP+SSE, `ud` legacy stdio: all made
+with the Python SDK; `raw` and `old` are scripted, modern and legacy.
+"""
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from mcp.server.subscriptions import InMemorySubscriptionBus
+
+from tests.gateway.client import Client
+from tests.gateway.running import KEY_A, KEY_B, RunningGateway, document_of, gateway_for, served
+from tests.gateway.upstreams import sdk
+from tests.gateway.upstreams.raw import RawServer
+from tests.gateway.witness import Witness, witness_at
+from tests.places import ROOT
+
+KINDS = ("um", "us", "ul", "ux", "ud")
+"""The SDK's servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """The laboratory."""
+
+    running: RunningGateway
+    witness: Witness
+    raw: RawServer
+    old: RawServer
+    bus: InMemorySubscriptionBus
+
+    @property
+    def port(self) -> int:
+        return self.running.port
+
+    def client(self, endpoint: str = "open", key: str | None = None) -> Client:
+        return self.running.client(endpoint, key)
+
+    @property
+    def a(self) -> Client:
+        return self.client("keyed", KEY_A)
+
+    @property
+    def b(self) -> Client:
+        return self.client("keyed", KEY_B)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    async with contextlib.AsyncExitStack() as stack:
+        witness = await stack.enter_async_context(witness_at(folder / "witness"))
+        bus = InMemorySubscriptionBus()
+        raw = RawServer("modern", ("echo", "other"))
+        old = RawServer("legacy", ("echo", "other"))
+        apps = {
+            "um": sdk.build("um", witness, bus).streamable_http_app(),
+            "ul": sdk.build("ul", witness).streamable_http_app(),
+            "ux": sdk.build("ux", witness).sse_app(),
+            "raw": raw,
+            "old": old,
+        }
+        urls = {}
+        for name, app in apps.items():
+            port = await stack.enter_async_context(served(app))
+            urls[name] = f"http://127.0.0.1:{port}/{'sse' if name == 'ux' else 'mcp'}"
+
+        def stdio(name: str, era: str) -> dict[str, object]:
+            arguments = ["-m", "tests.gateway.upstreams.sdk", name, str(folder / "witness")]
+            return {"command": sys.executable, "args": arguments, "cwd": str(ROOT), "era": era}
+
+        servers = {
+            "um": {"url": urls["um"]},
+            "us": stdio("us", "modern"),
+            "ul": {"url": urls["ul"], "era": "legacy"},
+            "ux": {"type": "sse", "url": urls["ux"]},
+            "ud": stdio("ud", "legacy"),
+            "raw": {"url": urls["raw"]},
+            "old": {"url": urls["old"]},
+        }
+        running = await stack.enter_async_context(gateway_for(document_of(servers)))
+        yield Lab(running, witness, raw, old, bus)

@@ -72,7 +72,7 @@ def listing(count: int, *, modern: bool) -> bytes:
 @functools.cache
 def discover() -> bytes:
     """Return the result of ``server/discover``."""
-    return b'{%b%b' % (
+    return b"{%b%b" % (
         _STAMP,
         msgspec.json.encode(
             {"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "ttlMs": 3600000, "cacheScope": "public"}

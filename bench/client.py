@@ -8,14 +8,15 @@ from bench.answers import LEGACY, MODERN
 from bench.load import Target
 from bench.programs import BenchError
 
-__all__ = ["initialize", "request", "target"]
+__all__ = ["ID", "initialize", "request", "target"]
 
 _META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientInfo": {"name": "bench-client", "version": "1"},
     "io.modelcontextprotocol/clientCapabilities": {},
 }
-_ID = 987654321987654
+ID = "987654321987654"
+"""The id of the requests that ``request`` sends."""
 
 
 def target(
@@ -33,8 +34,8 @@ def target(
     """
     head = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
     head += [f"{name}: {value}" for name, value in _headers(method, tool, key, session).items()]
-    opening, middle, ending = json.dumps(_message(method, tool, session)).split(str(_ID))
-    return Target("\r\n".join([*head, "Content-Length: "]), opening, middle, ending)
+    parts = json.dumps(_message(method, tool, session)).split(ID)
+    return Target("\r\n".join([*head, "Content-Length: "]), parts)
 
 
 def request(
@@ -89,13 +90,11 @@ def _headers(method: str, tool: str | None, key: str | None, session: str | None
 
 
 def _message(method: str, tool: str | None, session: str | None) -> dict[str, Any]:
-    # The id comes a second time in what the tool echoes; a list, which echoes nothing, has it where it is ignored.
-    params: dict[str, Any] = {"benchId": f"{_ID}"} if tool is None else {}
-    if tool is not None:
-        params |= {"name": tool, "arguments": {"text": f"bench {_ID}."}}
+    # What a tool echoes has the id once more, so that no answer can be taken for another's.
+    params: dict[str, Any] = {} if tool is None else {"name": tool, "arguments": {"text": f"bench {ID}."}}
     if session is None:
         params["_meta"] = _META
-    return {"jsonrpc": "2.0", "id": _ID, "method": method, "params": params}
+    return {"jsonrpc": "2.0", "id": int(ID), "method": method, "params": params}
 
 
 def _post(

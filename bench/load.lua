@@ -1,7 +1,6 @@
 -- The load of one measurement, for wrk: every request has an id of its own, every answer is checked.
 -- Usage: wrk -s load.lua URL -- PLAN    where PLAN is a Lua file that returns
---   targets   a list of {head, opening, middle, ending}: a request is head, length, blank line, and a body that is
---             opening, id, middle, id, ending
+--   targets   a list of {head, parts}: a request is head, length, blank line, and the parts with its id between them
 --   echoed    text that an answer must have, with %ID% in place of its request's id
 --   fixed     whether all answers are the same bytes, so that there is no id to look for
 --   length    how many bytes an answer has besides its id; nil when that is not known
@@ -26,7 +25,7 @@ end
 function request()
   sequence = sequence + 1
   local target = plan.targets[sequence % count + 1]
-  local body = target[2] .. sequence .. target[3] .. sequence .. target[4]
+  local body = table.concat(target[2], sequence)
   waiting[sequence] = true
   return target[1] .. #body .. "\r\n\r\n" .. body
 end

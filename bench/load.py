@@ -15,12 +15,10 @@ _SCRIPT = Path(__file__).with_name("load.lua")
 
 
 class Target(Struct, frozen=True):
-    """One request, but for its length and its id, which comes twice in the body."""
+    """One request: its head up to the length of its body, and what stands around its id in the body."""
 
     head: str
-    opening: str
-    middle: str
-    ending: str
+    body: Sequence[str]
 
 
 class Plan(Struct, frozen=True):
@@ -34,14 +32,13 @@ class Plan(Struct, frozen=True):
     length: int | None = None
 
     def write(self, folder: Path) -> Path:
-        """Write it as Lua; JSON's strings are Lua's as long as they are ASCII without ``\\u`` and ``\\/``."""
+        """Write it as Lua; JSON's strings are Lua's as long as they are ASCII."""
         path = folder / f"plan-{self.port}-{self.name.replace(' ', '-').replace('/', '-')}.lua"
         with path.open("w", encoding="ascii") as file:
             file.write(f"return {{echoed={json.dumps(self.echoed)}, fixed={str(self.fixed).lower()},\n")
             file.write(f"length={'nil' if self.length is None else self.length}, targets={{\n")
             for target in self.targets:
-                parts = (target.head, target.opening, target.middle, target.ending)
-                file.write(f"{{{', '.join(map(json.dumps, parts))}}},\n")
+                file.write(f"{{{json.dumps(target.head)}, {{{', '.join(map(json.dumps, target.body))}}}}},\n")
             file.write("}}\n")
         return path
 
@@ -93,7 +90,9 @@ def run(plan: Plan, folder: Path, under_test: Program, *, seconds: int, connecti
         raise BenchError(f"{plan.name}: wrk failed: {finished.stdout[-500:]} {finished.stderr[-500:]}")
     requests, wrong, duration, *errors, p50, p99 = map(int, lines["RESULT"].split())
     if wrong or any(errors) or not requests:
-        counts = ", ".join(f"{n} {kind}" for n, kind in zip(errors, ("connect", "read", "write", "timeout"), strict=True))
+        counts = ", ".join(
+            f"{n} {kind}" for n, kind in zip(errors, ("connect", "read", "write", "timeout"), strict=True)
+        )
         raise BenchError(
             f"{plan.name}: {wrong} of {requests} answers were wrong; errors: {counts}\n"
             f"first wrong answer: {lines.get('EXAMPLE', '')}"

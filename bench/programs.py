@@ -14,7 +14,18 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["LOAD_CORE", "ROOT", "TEST_CORE", "BenchError", "Program", "free_port", "program", "python", "running", "workspace"]
+__all__ = [
+    "LOAD_CORE",
+    "ROOT",
+    "TEST_CORE",
+    "BenchError",
+    "Program",
+    "free_port",
+    "program",
+    "python",
+    "running",
+    "workspace",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 

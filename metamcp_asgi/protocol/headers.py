@@ -72,9 +72,8 @@ def decode_value(value: bytes) -> str | None:
 
 def matches(value: bytes, expected: str) -> bool:
     """Tell whether a header value says exactly ``expected``."""
-    if value == expected.encode() and value.isascii() and not value.startswith(b"=?"):
-        return True
-    return decode_value(value) == expected
+    plain = expected.isascii() and expected.isprintable() and expected[:1] not in ("", " ", "=") and expected[-1] != " "
+    return (plain and value == expected.encode()) or decode_value(value) == expected
 
 
 def param_headers(schema: Any) -> tuple[ParamHeader, ...]:
@@ -146,9 +145,12 @@ def check_params(params: Sequence[ParamHeader], arguments: Any, sent: Mapping[by
 def _says(decoded: str | None, text: str, value: Any, integer: bool) -> bool:
     if decoded is None:
         return False
-    if integer and not isinstance(value, bool) and (number := _DECIMAL.fullmatch(decoded)):
-        wanted = _DECIMAL.fullmatch(text)
-        return wanted is not None and int(number[1]) == int(wanted[1])
+    if integer and type(value) in (int, float) and (number := _DECIMAL.fullmatch(decoded)):
+        try:
+            return bool(int(number[1]) == value)
+        except ValueError:
+            # More digits than Python reads, so not a number that the arguments could have.
+            return False
     return decoded == text
 
 

@@ -6,7 +6,7 @@ writes its own (eras.md 2.5, T-45). Everything else in ``_meta`` passes through.
 
 from typing import Final
 
-from msgspec import Raw
+from msgspec import Raw, ValidationError
 
 from metamcp_asgi.protocol.jsonrpc import Members, decode_members, encode
 
@@ -51,7 +51,7 @@ def end_to_end(meta: Members) -> Members:
 
 def modern_result(members: Members, server_info: Raw) -> bytes:
     """Return a result as a modern client expects it: typed, and signed with our own ``serverInfo`` (ME-01, ME-02)."""
-    meta = decode_members(members["_meta"]) if "_meta" in members else {}
+    meta = _meta_of(members)
     meta[SERVER_INFO] = server_info
     return encode({"resultType": _COMPLETE, **members, "_meta": meta})
 
@@ -60,10 +60,18 @@ def legacy_result(members: Members) -> bytes:
     """Return a modern server's result without what legacy revisions do not know (eras.md 2.4)."""
     kept = {name: value for name, value in members.items() if name not in _MODERN_ONLY}
     if "_meta" in kept:
-        meta = decode_members(kept["_meta"])
+        meta = _meta_of(kept)
         meta.pop(SERVER_INFO, None)
         if meta:
             kept["_meta"] = Raw(encode(meta))
         else:
             del kept["_meta"]
     return encode(kept)
+
+
+def _meta_of(result: Members) -> Members:
+    """Return the ``_meta`` of a result; one that is no object, as the ``null`` of some servers, says nothing."""
+    try:
+        return decode_members(result["_meta"]) if "_meta" in result else {}
+    except ValidationError:
+        return {}

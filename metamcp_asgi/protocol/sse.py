@@ -17,6 +17,7 @@ KEEP_ALIVE: Final = b": keep-alive\r\n\r\n"
 """A comment, which every receiver must ignore (T-10, T-34)."""
 
 _LINE_END: Final = re.compile(rb"\r\n?|\n")
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(Struct):
@@ -32,16 +33,17 @@ class Parser:
     """Turns the bytes of an event stream into events, wherever the bytes are cut.
 
     Args:
-        max_event_bytes: The largest event that is accepted.
+        max_event_bytes: The largest event that is accepted, as the bytes of its lines.
     """
 
-    __slots__ = ("_after_cr", "_buffer", "_data", "_event", "_id", "_limit", "_retry", "_scanned", "_size")
+    __slots__ = ("_after_cr", "_buffer", "_data", "_event", "_first", "_id", "_limit", "_retry", "_scanned", "_size")
 
     def __init__(self, max_event_bytes: int) -> None:
         self._limit = max_event_bytes
         self._buffer = bytearray()
         self._scanned = 0
         self._after_cr = False
+        self._first = True
         self._reset()
 
     def _reset(self) -> None:
@@ -74,17 +76,28 @@ class Parser:
             start = end.end()
             # A CR at the very end may be half of a CRLF: the line is complete, a following LF is skipped.
             self._after_cr = start == len(buffer) and buffer[start - 1] == 0x0D
+            if self._first:
+                self._first = False
+                line = line.removeprefix(_BOM)
             if line:
-                self._field(line)
+                self._admit(len(line))
+                if line[0] != 0x3A:
+                    self._size += len(line) + 1
+                    self._field(line)
                 continue
             if self._data or self._id is not None or self._retry is not None:
                 events.append(Event(b"\n".join(self._data), self._event, self._id, self._retry))
             self._reset()
         del buffer[:start]
         self._scanned = len(buffer)
-        if self._size + len(buffer) > self._limit:
-            raise UpstreamProtocolError(f"sent an event of more than {self._limit} bytes")
+        if buffer:
+            self._admit(len(buffer))
         return events
+
+    def _admit(self, line: int) -> None:
+        # Comments add nothing: a stream may consist of keep-alives that no blank line divides.
+        if self._size + line + 1 > self._limit:
+            raise UpstreamProtocolError(f"sent an event of more than {self._limit} bytes")
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -92,7 +105,6 @@ class Parser:
             value = value[1:]
         if name == b"data":
             self._data.append(value)
-            self._size += len(value)
         elif name == b"event":
             self._event = value or b"message"
         elif name == b"id" and b"\0" not in value:

@@ -10,9 +10,12 @@ from typing import Final
 __all__ = ["qualify", "template_pattern", "unqualify"]
 
 _UI: Final = "ui://"
-_EXPRESSION: Final = re.compile(r"\{([+#./;?&]?)[^{}]*\}")
-# What each RFC 6570 operator can expand to. A simple expansion percent-encodes every reserved character.
-_EXPANSION: Final = {"": r"[^/?#&=]*", "+": r".*", "#": r"(?:#.*)?", ".": r"(?:\.[^/?#]*)?", "/": r"(?:/[^?#]*)?"}
+_EXPRESSION: Final = re.compile(r"(?:\{[^{}]*\})+")
+_OPERATOR: Final = re.compile(r"\{([+#./;?&]?)")
+# What the expansions of each RFC 6570 operator cannot contain, each in what the one before it cannot. A simple
+# expansion percent-encodes every reserved character.
+_NOT_IN: Final = ("/?#&=", "/?#", "?#", "#", "")
+_WIDTH: Final = {"": 0, ".": 1, "/": 2, ";": 3, "?": 3, "&": 3, "+": 4, "#": 4}
 
 
 def qualify(server: str, uri: str) -> str:
@@ -32,13 +35,23 @@ def unqualify(uri: str) -> tuple[str, str] | None:
 def template_pattern(template: str) -> re.Pattern[str]:
     """Return the pattern of the URIs that a URI template (RFC 6570) can expand to.
 
-    Reserved, fragment, label, path and query expansions are matched generously: the pattern chooses a
-    server, it does not validate.
+    It is generous: the pattern chooses a server, it does not validate. And it takes time in proportion to the URI,
+    because the template is a server's and the URI a client's: every expansion but the last ends, for good, where the
+    literal after it is first found. Nothing is lost by that: either the literal has a character that the expansion
+    cannot have, so it fits nowhere else, or the next expansion is made wide enough to take in what this one gave up.
     """
-    pattern, position = [], 0
-    for expression in _EXPRESSION.finditer(template):
-        pattern.append(re.escape(template[position : expression.start()]))
-        pattern.append(_EXPANSION.get(expression[1], r"[^#]*"))
-        position = expression.end()
-    pattern.append(re.escape(template[position:]))
+    gaps = list(_EXPRESSION.finditer(template))
+    pattern = [re.escape(template[: gaps[0].start()] if gaps else template)]
+    width = -1
+    for number, gap in enumerate(gaps, 1):
+        operators = _OPERATOR.findall(gap[0])
+        width = max(width, *(_WIDTH[operator] for operator in operators))
+        expansion = f"[^{_NOT_IN[width]}]*" if _NOT_IN[width] else r"[\s\S]*"
+        literal = template[gap.end() : gaps[number].start() if number < len(gaps) else None]
+        if number == len(gaps):
+            pattern.append(expansion + re.escape(literal))
+        else:
+            pattern.append(f"(?>{expansion}?{re.escape(literal)})")
+        if set(literal) & set(_NOT_IN[width]):
+            width = -1
     return re.compile("".join(pattern))

@@ -1,7 +1,7 @@
 """What the real servers of the tests serve: the same five paths, as an ASGI and as an aiohttp application.
 
 `/echo` answers with the request's body, `/stream` with three events, `/none` with 204, `/close` closes the connection,
-all others are 404. `X-Peer` tells the port that the request came from, so a test sees which of them shared a connection.
+all others are 404. `X-Peer` tells the port that the request came from, and so which of them shared a connection.
 """
 
 import asyncio

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import socket
 import threading
@@ -363,6 +364,30 @@ async def test_a_queued_request_can_be_cancelled_and_the_next_takes_its_turn() -
         assert isinstance(outcomes[1], asyncio.CancelledError)
         assert [getattr(outcome, "body", None) for outcome in outcomes] == [b"/0", None, b"/2", b"/3"]
         assert len(server.peers) == 1
+
+
+@pytest.mark.parametrize("gift", ["a slot", "a connection"])
+async def test_a_request_cancelled_when_its_turn_has_just_come_passes_it_on(gift: str) -> None:
+    async with (
+        serving(saying(ok(), chunked(headers=EVENT_STREAM, end=False))) as server,
+        client(HTTPLimits(max_connections=1)) as http,
+        asyncio.timeout(5),
+    ):
+        target = http.target(server.url)
+        await http.send(target, b"GET")
+        if gift == "a slot":
+            give = (await http.send(target, b"GET")).close
+        else:
+            connection = target.pool.take()
+            assert connection is not None
+            give = functools.partial(target.pool.release, connection)
+        queued = asyncio.create_task(http.send(target, b"GET"))
+        await asyncio.sleep(0)
+        give()
+        queued.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await queued
+        assert (await http.send(target, b"GET")).status == 200
 
 
 async def test_aclose_ends_everything_and_says_so() -> None:

@@ -34,7 +34,8 @@ def target(
     """
     head = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
     head += [f"{name}: {value}" for name, value in _headers(method, tool, key, session).items()]
-    parts = json.dumps(_message(method, tool, session)).split(ID)
+    # Without spaces, as clients in JavaScript and pydantic write it.
+    parts = json.dumps(_message(method, tool, session), separators=(",", ":")).split(ID)
     return Target("\r\n".join([*head, "Content-Length: "]), parts)
 
 

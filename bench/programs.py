@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -55,31 +56,35 @@ class Program:
 
     def __init__(self, command: Sequence[str], core: int | None, env: Mapping[str, str], folder: Path) -> None:
         bound = [] if core is None else [program("taskset", "util-linux"), "-c", str(core)]
-        self.log = Path(tempfile.mkstemp(prefix="log-", dir=folder)[1])
         self._name = " ".join(command[:4])
-        with self.log.open("wb") as log:
+        self._output = Path(tempfile.mkstemp(prefix="output-", dir=folder)[1])
+        # A file, because a pipe that nobody reads stops its writer.
+        with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [*bound, *command],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
+                stdout=output,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
 
-    def line(self, marker: str) -> str:
-        """Return the first line of its output that contains ``marker``."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if marker in (text := line.decode(errors="replace").rstrip()):
-                return text
-        raise BenchError(f"{self._name} ended: {self.log.read_text(errors='replace')[-2000:]}")
+    def line(self, marker: str, seconds: float = 30) -> str:
+        """Return the first line of its output that contains ``marker``; it has to come within ``seconds``."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for line in self._output.read_text(errors="replace").splitlines(keepends=True):
+                if marker in line and line.endswith("\n"):
+                    return line.rstrip()
+            self.check()
+            time.sleep(0.002)
+        raise BenchError(f"{self._name} did not say {marker!r}: {self._tail()}")
 
     def check(self) -> None:
         """Raise ``BenchError`` if it has ended."""
         if self._process.poll() is not None:
-            raise BenchError(f"{self._name} ended: {self.log.read_text(errors='replace')[-2000:]}")
+            raise BenchError(f"{self._name} ended: {self._tail()}")
 
     def cpu(self) -> float:
         """Return its processor time so far, user and system, in seconds."""
@@ -98,9 +103,9 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        finally:
-            assert self._process.stdout is not None
-            self._process.stdout.close()
+
+    def _tail(self) -> str:
+        return self._output.read_text(errors="replace")[-2000:]
 
 
 @contextlib.contextmanager

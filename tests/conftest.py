@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
         _running.clear()
 
 
-@pytest.fixture(autouse=True)
-def _gateway_output(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Adds the lines that a gateway printed during a test to the test's report, which shows them if it failed."""
-    before = {id(gateway): gateway.program.line_count() for gateway in _running}
-    yield
-    for gateway in _running:
-        lines = gateway.program.output().splitlines()[before.get(id(gateway), 0) :]
-        if lines:
-            request.node.add_report_section("teardown", f"gateway {gateway.origin}", "\n".join(lines[-100:]))
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows, with a test that failed, the last lines that each gateway printed."""
+    report = yield
+    if report.failed:
+        for gateway in _running:
+            lines = gateway.program.output().splitlines()[-100:]
+            report.sections.append((f"gateway {gateway.origin}", "\n".join(lines)))
+    return report

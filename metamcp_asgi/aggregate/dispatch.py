@@ -15,7 +15,7 @@ from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page
 from metamcp_asgi.aggregate.rewrite import published_uris
 from metamcp_asgi.aggregate.view import Route, View
-from metamcp_asgi.errors import UpstreamError
+from metamcp_asgi.errors import ProtocolError, UpstreamError
 from metamcp_asgi.protocol import headers, names
 from metamcp_asgi.protocol.jsonrpc import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, Members
 from metamcp_asgi.protocol.outcome import Failure, Outcome, Result, tool_error
@@ -129,7 +129,10 @@ def _request(call: Call, route: Route) -> Request:
 
 def _param_headers(call: Call, route: Route, params: Members) -> bytes:
     """Return the ``Mcp-Param-*`` lines: the tool's own from the arguments, others as the client sent them (T-40)."""
-    arguments = msgspec.json.decode(params.get("arguments", _NO_ARGUMENTS)) if route.params else None
+    try:
+        arguments = msgspec.json.decode(params.get("arguments", _NO_ARGUMENTS)) if route.params else None
+    except msgspec.DecodeError as error:
+        raise ProtocolError(INVALID_PARAMS, f"params.arguments: {error}") from None
     if call.mirrored is not None and route.params:
         headers.check_params(route.params, arguments, call.mirrored)
     lines = headers.mirror_params(route.params, arguments)

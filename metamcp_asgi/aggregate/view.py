@@ -81,8 +81,7 @@ class View(Struct, frozen=True):
             return route
         for pattern, template in self.templates:
             if pattern.fullmatch(uri):
-                own = uris.unqualify(uri) if template.key in template.renamed else None
-                return _aimed(template, own[1] if own is not None else uri)
+                return _aimed(template, _own(template, uri))
         owner = self.schemes.get(uri.partition(":")[0])
         return _aimed(owner, uri) if owner is not None else None
 
@@ -102,18 +101,20 @@ def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
     prompts = _Publisher(namespace.prefix, renamed)
     for index, catalogue, entry in _entries(catalogues, "prompts/list"):
         prompts.add(index, catalogue, entry, _AS_IS)
+    tool_items, tool_routes, refused = tools.publish()
+    prompt_items, prompt_routes, _ = prompts.publish()
     resources, resource_items = _resources(catalogues, "resources/list", "uri", renamed)
     templates, template_items = _resources(catalogues, "resources/templates/list", "uriTemplate", renamed)
     return View(
-        tools=tools.routes(),
-        refused=tools.refused(),
-        prompts=prompts.routes(),
+        tools=tool_routes,
+        refused=refused,
+        prompts=prompt_routes,
         resources=resources,
         templates=[(uris.template_pattern(template), route) for template, route in templates.items()],
         schemes=_schemes([*resources.values(), *templates.values()]),
         items={
-            "tools/list": tools.items(),
-            "prompts/list": prompts.items(),
+            "tools/list": tool_items,
+            "prompts/list": prompt_items,
             "resources/list": resource_items,
             "resources/templates/list": template_items,
         },
@@ -148,66 +149,61 @@ class _Publisher:
         self._rule = rule
         self._renamed = renamed
         self._all: list[_Named] = []
-        self._owners: Counter[str] = Counter()
         self.left_out: list[str] = []
-        self._published: dict[str, _Named] | None = None
 
     def add(self, index: int, catalogue: Catalogue, entry: Entry, override: ToolOverride) -> None:
         server = catalogue.server
         route = Route(
             server, catalogue, entry.key, Raw(encode(entry.key)), entry.params, self._renamed.get(server.name, {})
         )
-        named = _Named(index, entry, route, override, override.name or entry.key)
-        self._all.append(named)
-        self._owners.update({named.base, entry.key})
+        self._all.append(_Named(index, entry, route, override, override.name or entry.key))
 
-    def routes(self) -> Mapping[str, Route]:
-        published = self._publish()
-        routes = {name: named.route for name, named in published.items()}
-        for named in published.values():
-            for alias in self._aliases(named):
-                routes.setdefault(alias, named.route)
-        return routes
+    def publish(self) -> tuple[list[Item], dict[str, Route], frozenset[str]]:
+        """Return the list, where every callable name leads, and the names of what is switched off."""
+        published = self._published()
+        items = sorted((_item(name, named) for name, named in published.items()), key=lambda item: item.place)
+        meaning = self._meaning(published)
+        routes = {name: named.route for name, named in meaning.items() if named.override.enabled}
+        return items, routes, frozenset(meaning.keys() - routes.keys())
 
-    def refused(self) -> frozenset[str]:
-        callable_names = self.routes()
-        off = (named for named in self._all if not named.override.enabled)
-        return frozenset(name for named in off for name in self._aliases(named) if name not in callable_names)
+    def _published(self) -> dict[str, _Named]:
+        published: dict[str, _Named] = {}
+        enabled = [named for named in self._all if named.override.enabled]
+        uses = Counter(named.base for named in enabled)
+        for named in sorted(enabled, key=lambda named: named.base != named.entry.key):
+            server = named.route.server.name
+            for base in dict.fromkeys((named.base, named.entry.key)):
+                bare = self._rule == "never" or (self._rule == "on-collision" and uses[base] <= 1)
+                name = base if bare else names.qualify(server, base)
+                if name not in published:
+                    published[name] = named
+                    break
+            else:
+                self.left_out.append(f"{named.base} of server {server}")
+                logger.warning("%s is left out, because another one has its name", self.left_out[-1])
+        return published
 
-    def items(self) -> list[Item]:
-        items = [_item(name, named) for name, named in self._publish().items()]
-        return sorted(items, key=lambda item: item.place)
+    def _meaning(self, published: Mapping[str, _Named]) -> dict[str, _Named]:
+        """Return what each name means, listed or not, switched off or not.
 
-    def _publish(self) -> dict[str, _Named]:
-        if self._published is None:
-            self._published = published = {}
-            enabled = [named for named in self._all if named.override.enabled]
-            uses = Counter(named.base for named in enabled)
-            for named in sorted(enabled, key=lambda named: named.base != named.entry.key):
-                server, key = named.route.server.name, named.entry.key
-                for base in dict.fromkeys((named.base, key)):
-                    name = base if self._unprefixed(uses[base]) else names.qualify(server, base)
-                    if name not in published:
-                        published[name] = named
-                        break
-                else:
-                    self.left_out.append(f"{named.base} of server {server}")
-                    logger.warning("%s is left out, because another one has its name", self.left_out[-1])
-        return self._published
-
-    def _unprefixed(self, uses: int) -> bool:
-        return self._rule == "never" or (self._rule == "on-collision" and uses <= 1)
-
-    def _aliases(self, named: _Named) -> Iterator[str]:
-        """Yield the further names of a tool: with its server, as the server has it, and bare where unambiguous.
-
-        The original name of an overridden tool stays callable as in MetaMCP (dossier 4.4); bare names are what the
-        pages of MCP Apps call (AP-01).
+        After the listed names come those with their server, of which the original one of an overridden tool stays
+        callable as in MetaMCP (dossier 4.4); then bare names where unambiguous, which pages of MCP Apps call (AP-01).
         """
-        for name in {named.base, named.entry.key}:
-            yield names.qualify(named.route.server.name, name)
-            if self._owners[name] == 1:
-                yield name
+        meaning = dict(published)
+        shown = {id(named) for named in published.values()}
+        known = [named for named in self._all if id(named) in shown or not named.override.enabled]
+        for named in known:
+            meaning.setdefault(names.qualify(named.route.server.name, named.entry.key), named)
+        for named in known:
+            meaning.setdefault(names.qualify(named.route.server.name, named.base), named)
+        owners: dict[str, list[_Named]] = {}
+        for named in known:
+            for bare in {named.base, named.entry.key}:
+                owners.setdefault(bare, []).append(named)
+        for bare, those in owners.items():
+            if len(those) == 1 or not any(named.override.enabled for named in those):
+                meaning.setdefault(bare, those[0])
+        return meaning
 
 
 def _item(name: str, named: _Named) -> Item:
@@ -247,15 +243,26 @@ def _resources(
 
 
 def _renamed(catalogues: Sequence[Catalogue]) -> dict[str, dict[str, str]]:
-    """Return, by server, what another server offers as well, in its published form."""
+    """Return, by server, which of its URIs and templates are published in another form, and in which."""
     renamed: dict[str, dict[str, str]] = {}
     for method in ("resources/list", "resources/templates/list"):
-        uses = Counter(entry.key for _, _, entry in _entries(catalogues, method))
-        for _, catalogue, entry in _entries(catalogues, method):
-            if uses[entry.key] > 1:
-                server = catalogue.server.name
-                renamed.setdefault(server, {})[entry.key] = uris.qualify(server, entry.key)
+        published = {(c.server.name, entry.key): (0, entry.key) for _, c, entry in _entries(catalogues, method)}
+        # A form that tells two servers apart may be what somebody calls a URI of their own, so this is repeated until
+        # all differ. Of those that clash, the ones that were changed least give way.
+        while (clash := _clash(published)) is not None:
+            level = min(level for level, uri in published.values() if uri == clash)
+            for (server, key), form in published.items():
+                if form == (level, clash):
+                    published[server, key] = (level + 1, uris.qualify(server, clash))
+        for (server, key), (_, uri) in published.items():
+            if uri != key:
+                renamed.setdefault(server, {})[key] = uri
     return renamed
+
+
+def _clash(published: Mapping[tuple[str, str], tuple[int, str]]) -> str | None:
+    uses = Counter(uri for _, uri in published.values())
+    return next((uri for uri, count in uses.items() if count > 1), None)
 
 
 def _schemes(routes: Sequence[Route]) -> dict[str, Route]:
@@ -263,6 +270,16 @@ def _schemes(routes: Sequence[Route]) -> dict[str, Route]:
     for route in routes:
         owners.setdefault(route.key.partition(":")[0], {})[route.server.name] = route
     return {scheme: next(iter(of.values())) for scheme, of in owners.items() if len(of) == 1}
+
+
+def _own(template: Route, uri: str) -> str:
+    """Return a URI of a published template as the template's server knows it."""
+    # Every time that the template was qualified made it longer by the server's name and a plus sign.
+    added = len(template.renamed.get(template.key, template.key)) - len(template.key)
+    for _ in range(added // (len(template.server.name) + 1)):
+        if (parts := uris.unqualify(uri)) is not None:
+            uri = parts[1]
+    return uri
 
 
 def _aimed(route: Route, uri: str) -> Route:

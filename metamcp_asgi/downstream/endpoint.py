@@ -7,7 +7,7 @@ layers outside; ``metamcp.endpoint`` and ``metamcp.principal`` are in the scope.
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 from starlette.types import Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
@@ -26,7 +26,6 @@ __all__ = ["MCPEndpoint"]
 _LEGACY_HEADERS: Final = frozenset(version.encode() for version in LEGACY)
 _MODERN_HEADERS: Final = frozenset(version.encode() for version in MODERN)
 _SESSION: Final = b"mcp-session-id"
-_VERSION_KEY: Final = meta.PROTOCOL_VERSION.encode()
 
 
 class MCPEndpoint:
@@ -105,9 +104,8 @@ class MCPEndpoint:
             body = await read_body(receive, values.get(b"content-length"), self._max_body_bytes)
         except BodyTooLarge:
             text = f"The body is larger than {self._max_body_bytes} bytes"
-            await send_message(
-                send, 413, jsonrpc.error_response(None, INVALID_REQUEST, text), [(b"connection", b"close")]
-            )
+            # Without closing the connection: that would throw the answer away while the client is still sending.
+            await send_message(send, 413, jsonrpc.error_response(None, INVALID_REQUEST, text))
             return
         except ClientGone:
             # Read by nobody, or by a client that fell silent: the connection is of no further use.
@@ -115,7 +113,7 @@ class MCPEndpoint:
             error = jsonrpc.error_response(None, INVALID_REQUEST, text)
             await send_message(send, 408, error, [(b"connection", b"close")])
             return
-        if not values.get(b"content-type", b"").lower().startswith(b"application/json"):
+        if values.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
             error = jsonrpc.error_response(None, INVALID_REQUEST, "Content-Type must be application/json")
             await send_message(send, 415, error)
             return
@@ -130,14 +128,17 @@ class MCPEndpoint:
             if message.id is None:
                 raise ProtocolError(INVALID_REQUEST, "Invalid request: id must be a string or an integer")
             request_id = None if message.id is UNSET else message.id
-            params, declared = _params(message)
+            params, fields = _params(message)
         except ProtocolError as error:
             await send_message(send, 400, jsonrpc.error_response(None, error.code, error.message, error.data))
             return
+        declared = fields is not None and meta.PROTOCOL_VERSION in fields
         if message.method == "initialize" and not declared and request_id is not None:
             await self._legacy.initialize(endpoint, principal, request_id, params, send)
         elif _is_modern(values, declared):
-            await self._modern.handle(endpoint, principal, headers, message.method, request_id, params, receive, send)
+            await self._modern.handle(
+                endpoint, principal, headers, message.method, request_id, params, fields, receive, send
+            )
         elif _SESSION in values:
             await self._legacy.post(endpoint, principal, headers, message, scope, send)
         else:
@@ -145,24 +146,19 @@ class MCPEndpoint:
             await send_message(send, 400, jsonrpc.error_response(request_id, INVALID_REQUEST, text))
 
 
-def _params(message: Message) -> tuple[Members, bool]:
-    """Return the params of a request, and whether they declare the version of a modern one."""
+def _params(message: Message) -> tuple[Members, Members | None]:
+    """Return the params of a request without ``_meta``, and the members of that, ``None`` when it is no object."""
     if message.params is UNSET:
-        return {}, False
+        return {}, {}
     try:
-        params = jsonrpc.decode_members(message.params)
-        fields = params.get("_meta")
-        declared = fields is not None and _VERSION_KEY in bytes(fields)
+        params = jsonrpc.decode_client(message.params)
     except msgspec.ValidationError:
         raise ProtocolError(INVALID_PARAMS, "params must be an object") from None
-    return params, declared and meta.PROTOCOL_VERSION in _members_of(fields)
-
-
-def _members_of(fields: Raw | None) -> Members:
     try:
-        return jsonrpc.decode_members(fields) if fields is not None else {}
+        fields = params.pop("_meta", None)
+        return params, jsonrpc.decode_client(fields) if fields is not None else {}
     except msgspec.ValidationError:
-        return {}
+        return params, None
 
 
 def _is_modern(values: dict[bytes, bytes], declared: bool) -> bool:

@@ -184,6 +184,7 @@ class LegacyLeg:
         send: Send,
     ) -> None:
         reply = Reply(send, self._keepalive)
+        reply.keep_alive()
         key = (session.sid, request_id)
         task = asyncio.current_task()
         assert task is not None
@@ -225,12 +226,26 @@ class LegacyLeg:
             await send_empty(send, 202)
             return
         reply = Reply(send, self._keepalive)
+        reply.keep_alive()
+        works = [
+            (message.id, asyncio.ensure_future(self._answer(endpoint, principal, session, message, reply)))
+            for message in requests
+        ]
+        for request_id, task in works:
+            if isinstance(request_id, int | str):
+                self._in_flight[session.sid, request_id] = _Work(task)
         try:
-            answers = await asyncio.gather(
-                *(self._answer(endpoint, principal, session, message, reply) for message in requests)
-            )
-            await reply.finish(200, b"[%b]" % b",".join(answers))
+            answers = await asyncio.gather(*(task for _, task in works), return_exceptions=True)
+            # A request that was cancelled gets no response (CN-02).
+            answered = [answer for answer in answers if isinstance(answer, bytes)]
+            if answered:
+                await reply.finish(200, b"[%b]" % b",".join(answered))
+            else:
+                await reply.finish_silently()
         finally:
+            for request_id, task in works:
+                self._in_flight.pop((session.sid, request_id), None)  # type: ignore[arg-type]
+                task.cancel()
             await reply.abandon()
 
     async def _answer(
@@ -278,8 +293,8 @@ def _call(endpoint: Endpoint, principal: Principal, session: ClientSession, mess
     method = message.method
     assert method is not UNSET
     try:
-        params = jsonrpc.decode_members(message.params) if message.params is not UNSET else {}
-        fields = jsonrpc.decode_members(params.pop("_meta")) if "_meta" in params else {}
+        params = jsonrpc.decode_client(message.params) if message.params is not UNSET else {}
+        fields = jsonrpc.decode_client(params.pop("_meta")) if "_meta" in params else {}
         target = msgspec.json.decode(params[NAME_OF[method]], type=str) if method in NAME_OF else ""
     except KeyError:
         raise ProtocolError(INVALID_PARAMS, f"params.{NAME_OF[method]} is missing") from None

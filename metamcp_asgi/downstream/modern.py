@@ -39,9 +39,15 @@ from metamcp_asgi.protocol.revisions import ALL, MODERN, MODERN_METHODS, NAME_OF
 
 __all__ = ["ModernLeg"]
 
+_VERSION: Final = {jsonrpc.encode(version): version for version in MODERN}
+"""The usual versions by their JSON."""
+
 WATCH_AFTER: Final = 0.05
 """Seconds before a request's client is watched for leaving. A call that ends sooner is spared the cost; a client that
 left meanwhile is noticed all the same."""
+
+_NOT_CACHEABLE: Final[Members] = {"ttlMs": Raw(b"0"), "cacheScope": Raw(b'"private"')}
+"""What a cacheable result says where its server said nothing (CA-01, CA-08)."""
 
 _STATUS: Final = {
     PARSE_ERROR: 400,
@@ -77,6 +83,7 @@ class ModernLeg:
         method: str,
         request_id: RequestId | None,
         params: Members,
+        fields: Members | None,
         receive: Receive,
         send: Send,
     ) -> None:
@@ -88,7 +95,8 @@ class ModernLeg:
             headers: Its headers.
             method: The method in its body.
             request_id: The id in its body, ``None`` for a notification.
-            params: The params in its body.
+            params: The params in its body, without ``_meta``.
+            fields: The members of ``_meta``; ``None`` when it is no object.
             receive: The ASGI channel.
             send: The ASGI channel.
         """
@@ -98,7 +106,7 @@ class ModernLeg:
                 _check_notification(headers)
                 await send_empty(send, 202)
                 return
-            call, declared = _read(endpoint, principal, headers, method, params)
+            call, declared = _read(endpoint, principal, headers, method, params, fields)
         except NotAcceptable as error:
             await send_message(send, 406, jsonrpc.error_response(request_id, INVALID_REQUEST, str(error)))
         except ProtocolError as error:
@@ -114,7 +122,7 @@ class ModernLeg:
         reply = Reply(send, self._keepalive)
         if (token := call.meta.pop(meta.PROGRESS_TOKEN, None)) is not None:
             call.on_progress = ProgressRelay(token, reply)
-        watch = _Watch(receive)
+        watch = _Watch(receive, reply)
         try:
             status, body = await self._answer(call, request_id, declared)
             watch.stop()
@@ -140,7 +148,10 @@ class ModernLeg:
         except ProtocolError as error:
             outcome = Failure(error.code, error.message, error.data)
         if isinstance(outcome, Result):
-            return 200, jsonrpc.response(request_id, meta.modern_result(outcome.split(), SERVER_INFO_JSON))
+            members = outcome.split()
+            if call.method == "resources/read":
+                members = {**_NOT_CACHEABLE, **members}
+            return 200, jsonrpc.response(request_id, meta.modern_result(members, SERVER_INFO_JSON))
         if isinstance(outcome, Page):
             return 200, jsonrpc.response(request_id, outcome.modern())
         if outcome.code == MISSING_CAPABILITY and not _really_lacks(declared, outcome):
@@ -154,13 +165,14 @@ class NotAcceptable(MetaMCPError):
 
 
 class _Watch:
-    """Cancels the task that serves a request when its client leaves."""
+    """Cancels the task that serves a request when its client leaves, and keeps the connection alive until then."""
 
-    __slots__ = ("_receive", "_serving", "_task", "_timer", "gone")
+    __slots__ = ("_receive", "_reply", "_serving", "_task", "_timer", "gone")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, reply: Reply) -> None:
         self.gone = False
         self._receive = receive
+        self._reply = reply
         self._serving = asyncio.current_task()
         self._task: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start)
@@ -172,6 +184,7 @@ class _Watch:
 
     def _start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="watch client")
+        self._reply.keep_alive()
 
     async def _run(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -194,7 +207,9 @@ def _check_notification(headers: Headers) -> None:
         raise _unsupported(requested)
 
 
-def _read(endpoint: Endpoint, principal: Principal, headers: Headers, method: str, params: Members) -> tuple[Call, Raw]:
+def _read(
+    endpoint: Endpoint, principal: Principal, headers: Headers, method: str, params: Members, fields: Members | None
+) -> tuple[Call, Raw]:
     """Return the call, and the capabilities that its client declared.
 
     Raises:
@@ -202,11 +217,14 @@ def _read(endpoint: Endpoint, principal: Principal, headers: Headers, method: st
     """
     if headers.repeated:
         raise ProtocolError(HEADER_MISMATCH, f"Header {headers.repeated.decode()} is sent more than once")
-    fields = _members(params.pop("_meta", None), "params._meta")
+    if fields is None:
+        raise ProtocolError(INVALID_PARAMS, "params._meta must be an object")
     missing = [key for key in (meta.PROTOCOL_VERSION, meta.CLIENT_CAPABILITIES) if key not in fields]
     if missing:
         raise ProtocolError(INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}")
-    version = _text(fields[meta.PROTOCOL_VERSION], meta.PROTOCOL_VERSION)
+    version = _VERSION.get(bytes(fields[meta.PROTOCOL_VERSION]))
+    if version is None:
+        version = _text(fields[meta.PROTOCOL_VERSION], meta.PROTOCOL_VERSION)
     target = _target(method, params)
     _check_mirrors(headers, version, method, target)
     if version not in MODERN:
@@ -214,7 +232,8 @@ def _read(endpoint: Endpoint, principal: Principal, headers: Headers, method: st
     if method not in MODERN_METHODS:
         raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method}")
     declared = fields[meta.CLIENT_CAPABILITIES]
-    _members(declared, meta.CLIENT_CAPABILITIES)
+    if not bytes(declared).startswith(b"{"):
+        raise ProtocolError(INVALID_PARAMS, f"{meta.CLIENT_CAPABILITIES} must be an object")
     for state in ("requestState", "inputResponses"):
         if state in params:
             raise ProtocolError(INVALID_PARAMS, f"{state} was not given out by this endpoint")
@@ -257,13 +276,6 @@ def _text(value: Raw, where: str) -> str:
         return msgspec.json.decode(value, type=str)
     except msgspec.ValidationError:
         raise ProtocolError(INVALID_PARAMS, f"{where} must be a string") from None
-
-
-def _members(value: Raw | None, where: str) -> Members:
-    try:
-        return jsonrpc.decode_members(value) if value is not None else {}
-    except msgspec.ValidationError:
-        raise ProtocolError(INVALID_PARAMS, f"{where} must be an object") from None
 
 
 def _unsupported(version: str) -> ProtocolError:

@@ -65,7 +65,11 @@ class Reply:
         self._pump: asyncio.Task[None] | None = None
         self._more: asyncio.Event | None = None
         self._done = False
-        self._timer = asyncio.get_running_loop().call_later(keepalive, self._stay_alive)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def keep_alive(self) -> None:
+        """From now on, do not let the connection be silent for longer than allowed."""
+        self._timer = asyncio.get_running_loop().call_later(self._keepalive, self._stay_alive)
 
     def notify(self, message: bytes) -> None:
         """Send a notification before the result; makes the response a stream."""
@@ -73,7 +77,7 @@ class Reply:
 
     async def finish(self, status: int, body: bytes) -> None:
         """Send the response message, on the stream if there is one; then the status no longer matters."""
-        self._timer.cancel()
+        self._stop_timer()
         if self._pump is not None:
             self._put(frame(body))
             await self._end(self._pump)
@@ -82,7 +86,7 @@ class Reply:
 
     async def finish_silently(self) -> None:
         """End the response without a message: the request was cancelled (CN-02)."""
-        self._timer.cancel()
+        self._stop_timer()
         if self._pump is not None:
             await self._end(self._pump)
         else:
@@ -91,7 +95,7 @@ class Reply:
 
     async def abandon(self) -> None:
         """Send nothing more: the client has left."""
-        self._timer.cancel()
+        self._stop_timer()
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.wait({self._pump})
@@ -107,7 +111,12 @@ class Reply:
     def _stay_alive(self) -> None:
         if not self._queue:
             self._put(KEEP_ALIVE)
-        self._timer = asyncio.get_running_loop().call_later(self._keepalive, self._stay_alive)
+        self.keep_alive()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _end(self, pump: asyncio.Task[None]) -> None:
         self._done = True

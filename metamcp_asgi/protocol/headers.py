@@ -161,7 +161,11 @@ def _rendered(value: Any) -> str | None:
         return value
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value) if isinstance(value, int | float) else None
+    try:
+        return str(value) if isinstance(value, int | float) else None
+    except ValueError:
+        # More digits than Python writes.
+        return None
 
 
 def _value_at(arguments: Any, path: tuple[str, ...]) -> Any:

@@ -7,9 +7,8 @@ Knows nothing of transports, revisions or methods. Source: JSON-RPC 2.0 specific
 MCP 2026-07-28 basic/index.mdx "Messages" and "Error Codes".
 """
 
-import json
 import re
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -30,6 +29,7 @@ __all__ = [
     "Members",
     "Message",
     "RequestId",
+    "decode_client",
     "decode_members",
     "encode",
     "error_response",
@@ -80,25 +80,20 @@ encode: Final = msgspec.json.Encoder().encode
 _message = msgspec.json.Decoder(Message).decode
 _batch = msgspec.json.Decoder(list[Message]).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
 
 _ESCAPE = re.compile(rb"\\u[dD][89aAbB]..\\u[dD][c-fC-F]..|\\u([dD][89a-fA-F]..)|\\.", re.DOTALL)
 _OPENS: Final = bytes.maketrans(b"[{]}", b"\1\1\0\0")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
-
-_ROUTING_KEYS: Final = (
-    b'"method"', b'"params"', b'"id"', b'"name"', b'"uri"', b'"_meta"', b'"arguments"', b'"cursor"', b'"result"',
-    b'"error"', b'"jsonrpc"', b'"progressToken"', b'"requestState"', b'"inputResponses"', b'rotocolVersion"',
-    b'lientCapabilities"',
-)  # fmt: skip
-"""The ends of every member that the gateway reads itself; those of ``_meta`` without their prefix, whose slash JSON may
-escape."""
+_NAME = re.compile(rb'[\s{,]*"(?:[^"\\]++|\\.)*+"\s*:\s*', re.DOTALL)
 
 
 def parse(body: bytes, max_depth: int) -> Message | list[Message]:
     """Decode what a client sent: one message, or the messages of a batch.
 
-    Strict, because the gateway and a server must never read two different things in one message:
-    UTF-8 only, no NaN or Infinity, no member twice, nesting bounded.
+    Strict, because the gateway and whatever else reads the message must never read two different things in it:
+    UTF-8 only, no NaN or Infinity, nesting bounded, and no member of the envelope twice; ``decode_client`` sees to
+    the members of what is inside.
 
     Args:
         body: The request body.
@@ -117,8 +112,11 @@ def parse(body: bytes, max_depth: int) -> Message | list[Message]:
         raise ProtocolError(PARSE_ERROR, f"Parse error: {error}") from None
     if body.count(b"{") + body.count(b"[") > max_depth and _deeper_than(max_depth, body):
         raise ProtocolError(PARSE_ERROR, f"Parse error: JSON nested deeper than {max_depth} levels")
-    if b"\\u" in body or any(body.count(key) > 1 for key in _ROUTING_KEYS):
-        _refuse_duplicates(body)
+    if isinstance(message, list):
+        for raw in _raws(body):
+            decode_client(raw)
+    elif len(body) != _compact_length(message):
+        _refuse_duplicates(body, _members(body))
     return message
 
 
@@ -149,6 +147,23 @@ def decode_members(value: Raw | bytes) -> Members:
         msgspec.ValidationError: It is not an object.
     """
     return _members(value)
+
+
+def decode_client(value: Raw | bytes) -> Members:
+    """Split a JSON object that a client sent into its members, none of which may come twice.
+
+    Args:
+        value: A value out of a message that ``parse`` accepted.
+
+    Raises:
+        msgspec.ValidationError: It is not an object.
+        ProtocolError: ``PARSE_ERROR`` when it names a member twice.
+    """
+    members = _members(value)
+    # A text as short as its members can be written has nothing else in it, so most calls are spared the closer look.
+    if len(value) != 1 + 4 * len(members) + sum(map(len, members)) + sum(map(len, members.values())):
+        _refuse_duplicates(bytes(value), members)
+    return members
 
 
 def response(request_id: RequestId, result: bytes | Raw) -> bytes:
@@ -196,18 +211,36 @@ def _deeper_than(limit: int, body: bytes) -> bool:
     return False
 
 
-def _refuse_duplicates(body: bytes) -> None:
-    """Raise when any object of the body names a member twice: readers disagree which one counts."""
+def _compact_length(message: Message) -> int:
+    """Return the length of a message's text, if it is as short as it can be written."""
+    request_id, method = message.id, message.method
+    length = 17  # {"jsonrpc":"2.0"}
+    if request_id is not UNSET:
+        length += 6 + (len(request_id) + 2 if isinstance(request_id, str) else len(str(request_id)))
+    if method is not UNSET:
+        length += 12 + len(method)
+    if message.params is not UNSET:
+        length += 10 + len(message.params)
+    if message.result is not UNSET:
+        length += 10 + len(message.result)
+    if message.error is not UNSET:
+        length += 9 + len(message.error)
+    return length
 
-    def members(pairs: list[tuple[str, Any]]) -> None:
-        if len({name for name, _ in pairs}) != len(pairs):
-            raise ProtocolError(PARSE_ERROR, "Parse error: an object names the same member twice")
 
-    try:
-        # Numbers are not read: Python's limit on their digits is none of JSON's.
-        json.loads(body, object_pairs_hook=members, parse_int=len, parse_float=len)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(PARSE_ERROR, f"Parse error: {error}") from None
+def _refuse_duplicates(text: bytes, members: Members) -> None:
+    """Raise when an object names a member twice: readers disagree which one counts.
+
+    ``members`` has each name once. So the object does, too, if it is these members one after the other to its end.
+    """
+    position = 0
+    for value in members.values():
+        name = _NAME.match(text, position)
+        position = name.end() + len(value) if name is not None else len(text)
+        if name is None or text[name.end() : position] != bytes(value):
+            break
+    if members and text[position:].strip() != b"}":
+        raise ProtocolError(PARSE_ERROR, "Parse error: an object names the same member twice")
 
 
 def _without_half_pair(escape: re.Match[bytes]) -> bytes:

@@ -16,6 +16,7 @@ _OPERATOR: Final = re.compile(r"\{([+#./;?&]?)")
 # expansion percent-encodes every reserved character.
 _NOT_IN: Final = ("/?#&=", "/?#", "?#", "#", "")
 _WIDTH: Final = {"": 0, ".": 1, "/": 2, ";": 3, "?": 3, "&": 3, "+": 4, "#": 4}
+_LEADS: Final = ("/", "?", "&", "#")
 
 
 def qualify(server: str, uri: str) -> str:
@@ -45,13 +46,33 @@ def template_pattern(template: str) -> re.Pattern[str]:
     width = -1
     for number, gap in enumerate(gaps, 1):
         operators = _OPERATOR.findall(gap[0])
-        width = max(width, *(_WIDTH[operator] for operator in operators))
-        expansion = f"[^{_NOT_IN[width]}]*" if _NOT_IN[width] else r"[\s\S]*"
-        literal = template[gap.end() : gaps[number].start() if number < len(gaps) else None]
         if number == len(gaps):
-            pattern.append(expansion + re.escape(literal))
-        else:
-            pattern.append(f"(?>{expansion}?{re.escape(literal)})")
+            pattern.append(_last(operators, width) + re.escape(template[gap.end() :]))
+            break
+        literal = template[gap.end() : gaps[number].start()]
+        width = max(width, *map(_WIDTH.__getitem__, operators))
+        pattern.append(f"(?>{_any(width)}?{re.escape(literal)})")
         if set(literal) & set(_NOT_IN[width]):
             width = -1
     return re.compile("".join(pattern))
+
+
+def _last(operators: list[str], width: int) -> str:
+    """Return the pattern of expansions that nothing but a literal follows.
+
+    They may be told apart: what begins with its operator, and comes after nothing that can contain it.
+    """
+    plain = [operator for operator in operators if operator not in _LEADS]
+    leads = operators[len(plain) :]
+    before = max(width, *map(_WIDTH.__getitem__, plain)) if plain else width
+    pattern = _any(before) if before >= 0 else ""
+    for lead in leads:
+        if lead not in _LEADS or (before >= 0 and lead not in _NOT_IN[before]):
+            return _any(max(width, *map(_WIDTH.__getitem__, operators)))
+        before = max(before, _WIDTH[lead])
+        pattern += f"(?:{re.escape(lead)}{_any(_WIDTH[lead])})?"
+    return pattern
+
+
+def _any(width: int) -> str:
+    return f"[^{_NOT_IN[width]}]*" if _NOT_IN[width] else r"[\s\S]*"

@@ -31,8 +31,8 @@ logger = logging.getLogger("metamcp.upstream")
 
 RETRY: Final = 1.0
 """Seconds before a broken stream is resumed, where the server did not say."""
-RESUMES: Final = 10
-"""How often one response is resumed without anything new on the stream."""
+RESUMES: Final = 100
+"""How many streams one response may take."""
 GOODBYE: Final = 2.0
 """Seconds that the DELETE of a session may take."""
 
@@ -56,6 +56,7 @@ class LegacyHTTP:
         self._last_id = 0
         self._tasks = Tasks()
         self._in_session = False
+        self._ended = False
         self._post = runtime.http.target(server.url, post_headers(server))
 
     @classmethod
@@ -107,9 +108,9 @@ class LegacyHTTP:
         message = jsonrpc.request(number, request.method, self._leg.params(request, number))
         try:
             response = await self._http.send(self._post, b"POST", b"", message)
-            # 404 is what the specification has for an unknown session (T-70), 400 what some servers use; either
-            # way the request was refused, not executed.
-            if self._in_session and response.status in (400, 404):
+            if self._in_session and response.status in (400, 404) and not _answers(response, number):
+                # 404 is what the specification has for an unknown session (T-70), 400 what some servers use; either
+                # way the request was refused, not executed.
                 raise SessionLost(f"no longer knows our session (HTTP {response.status})")
             return self._leg.outcome(await self._reply(response, number, request.on_progress))
         except asyncio.CancelledError:
@@ -120,8 +121,8 @@ class LegacyHTTP:
     async def aclose(self) -> None:
         """Stop listening and end the session at the server."""
         await self._tasks.aclose()
-        if self._in_session:
-            self._in_session = False
+        if self._in_session and not self._ended:
+            self._ended = True
             with contextlib.suppress(UpstreamError, TimeoutError):
                 async with asyncio.timeout(GOODBYE):
                     (await self._http.send(self._stream, b"DELETE")).detach()
@@ -134,16 +135,25 @@ class LegacyHTTP:
         if not response.event_stream:
             return message_of(response)
         stream = EventStream(self._limit, lambda message: self._take(message, number, on_progress))
-        resumes = 0
-        while (reply := await stream.read(response, number)) is None:
-            if stream.last_id is None or resumes >= RESUMES:
-                raise UpstreamUnavailable("closed the stream before the response", sent=True)
-            seen, resumes = stream.last_id, resumes + 1
+        for _ in range(RESUMES):
+            broken = "closed the stream before the response"
+            try:
+                if (reply := await stream.read(response, number)) is not None:
+                    return reply
+            except UpstreamUnavailable as error:
+                broken = str(error)
+            if stream.last_id is None:
+                break
             await asyncio.sleep(RETRY if stream.retry is None else stream.retry / 1000)
-            response = await self._get(seen)
+            try:
+                response = await self._get(stream.last_id)
+            except UpstreamUnavailable as error:
+                broken = str(error)
+                break
             if not response.event_stream:
-                raise UpstreamUnavailable("did not let us resume the response", sent=True)
-        return reply
+                broken = f"did not let us resume the response (HTTP {response.status})"
+                break
+        raise UpstreamUnavailable(broken, sent=True)
 
     def _take(self, message: Message, number: int | None, on_progress: OnProgress | None) -> None:
         if message.method is UNSET:
@@ -197,6 +207,14 @@ class LegacyHTTP:
             await self._tell(message)
         except UpstreamError as error:
             logger.debug("%s: could not deliver a message: %s", self._server.name, error)
+
+
+def _answers(response: Response, number: int) -> bool:
+    """Tell whether a refusal is a response to this very request, and not one to an unknown session."""
+    try:
+        return message_of(response).id == number
+    except UpstreamError:
+        return False
 
 
 def _not_streamable(response: Response) -> UpstreamError:

@@ -6,24 +6,48 @@ Every request is a POST of its own; to cancel it is to close its response (T-12,
 import asyncio
 import contextlib
 import logging
+from typing import Final
 
 from msgspec import UNSET
 
 from metamcp_asgi.config.snapshot import Server
 from metamcp_asgi.errors import UpstreamError, UpstreamUnavailable
 from metamcp_asgi.protocol import jsonrpc
-from metamcp_asgi.protocol.jsonrpc import Message
+from metamcp_asgi.protocol.jsonrpc import (
+    HEADER_MISMATCH,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
+    PARSE_ERROR,
+    UNSUPPORTED_VERSION,
+    Message,
+)
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream import modern
 from metamcp_asgi.upstream.http import EventStream, message_of, post_headers
-from metamcp_asgi.upstream.modern import ModernLeg
-from metamcp_asgi.upstream.request import CHANGES, Events, OnProgress, Peer, Request, progress_of
+from metamcp_asgi.upstream.http1 import Response
+from metamcp_asgi.upstream.modern import ModernLeg, failure_of
+from metamcp_asgi.upstream.request import CHANGES, Events, OnProgress, Peer, Request, SessionLost, progress_of
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["ModernHTTP"]
 
 logger = logging.getLogger("metamcp.upstream")
+
+_MODERN_REFUSALS: Final = frozenset(
+    {
+        PARSE_ERROR,
+        METHOD_NOT_FOUND,
+        INVALID_PARAMS,
+        INTERNAL_ERROR,
+        HEADER_MISMATCH,
+        MISSING_CAPABILITY,
+        UNSUPPORTED_VERSION,
+    }
+)
+"""The codes with which a modern server refuses what we send; others with such a status tell of another server."""
 
 LISTEN_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before a listen stream that ended is opened again; the last one counts for all further times."""
@@ -53,6 +77,8 @@ class ModernHTTP:
         body = jsonrpc.request(number, request.method, leg.params(request, number))
         response = await self._http.send(self._target, b"POST", modern.request_headers(request), body)
         if not response.event_stream:
+            if response.status in (400, 404, 405) and not _is_modern(response, number):
+                raise SessionLost(f"no longer answers as a modern server (HTTP {response.status})")
             return leg.outcome(message_of(response))
         stream = EventStream(self._limit, lambda message: self._take(message, number, request.on_progress))
         reply = await stream.read(response, number)
@@ -87,3 +113,11 @@ class ModernHTTP:
             attempt += 1
             for kind in self.peer.changes():
                 self._events.changed(kind)
+
+
+def _is_modern(response: Response, number: int) -> bool:
+    try:
+        message = message_of(response)
+    except UpstreamError:
+        return False
+    return message.id == number and (message.error is UNSET or failure_of(message.error).code in _MODERN_REFUSALS)

@@ -14,6 +14,7 @@ from metamcp_asgi.upstream.http import EventStream, message_of, post_headers
 from metamcp_asgi.upstream.http1 import Response
 from metamcp_asgi.upstream.http_legacy import LegacyHTTP, NotStreamable
 from metamcp_asgi.upstream.http_modern import ModernHTTP
+from metamcp_asgi.upstream.legacy import HandshakeRefused
 from metamcp_asgi.upstream.probe import DISCOVER, judge, wants_retry
 from metamcp_asgi.upstream.request import Events, Peer, Session
 from metamcp_asgi.upstream.runtime import Runtime
@@ -43,6 +44,10 @@ async def open_http(server: Server, runtime: Runtime, events: Events, era: str) 
             raise UpstreamProtocolError("does not speak a modern revision; set its era to auto or legacy")
     try:
         return await LegacyHTTP.open(server, runtime, events)
+    except HandshakeRefused:
+        if era == "legacy" or (peer := await _discover(server, runtime)) is None:
+            raise
+        return ModernHTTP(server, runtime, events, peer)
     except NotStreamable as error:
         try:
             return await open_sse(server, runtime, events)

@@ -7,16 +7,20 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from metamcp_asgi.errors import UpstreamProtocolError
-from metamcp_asgi.protocol.jsonrpc import Message, encode
+from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION, Message, encode
 from metamcp_asgi.protocol.outcome import Outcome, Result, internal
 from metamcp_asgi.protocol.revisions import LATEST_LEGACY, LEGACY
 from metamcp_asgi.upstream.modern import CLIENT_INFO, failure_of
 from metamcp_asgi.upstream.request import Peer, Request
 
-__all__ = ["INITIALIZE", "LegacyLeg", "read_initialize"]
+__all__ = ["INITIALIZE", "HandshakeRefused", "LegacyLeg", "read_initialize"]
 
 # Without capabilities a server may ask nothing of the client, so that one session serves everybody (eras.md 2.2).
 INITIALIZE = encode({"protocolVersion": LATEST_LEGACY, "capabilities": {}, "clientInfo": CLIENT_INFO})
+
+
+class HandshakeRefused(UpstreamProtocolError):
+    """The server refuses the version of a handshake: it is a modern one, and has to be probed again."""
 
 
 class LegacyLeg:
@@ -50,7 +54,8 @@ def read_initialize(answer: Message) -> Peer:
     """
     if answer.result is UNSET:
         failure = failure_of(answer.error) if answer.error is not UNSET else internal("no result")
-        raise UpstreamProtocolError(f"refused to initialize: {failure.message[:200]} ({failure.code})")
+        kind = HandshakeRefused if failure.code == UNSUPPORTED_VERSION else UpstreamProtocolError
+        raise kind(f"refused to initialize: {failure.message[:200]} ({failure.code})")
     try:
         told = msgspec.json.decode(answer.result, type=_Initialized)
     except msgspec.DecodeError as error:

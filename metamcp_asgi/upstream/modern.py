@@ -3,6 +3,8 @@
 Source: MCP 2026-07-28 basic/index.mdx "_meta", basic/transports/streamable-http.mdx; eras.md 2.3, 2.5.
 """
 
+from functools import lru_cache
+
 import msgspec
 from msgspec import UNSET, Raw
 
@@ -67,10 +69,13 @@ def failure_of(error: Raw) -> Failure:
 
 def request_headers(request: Request) -> bytes:
     """Return the header lines that mirror a request (T-31); the version is among the configured headers."""
-    lines = b"Mcp-Method: %b\r\n" % request.method.encode()
-    if request.name is not None:
-        lines = b"%bMcp-Name: %b\r\n" % (lines, encode_value(request.name))
-    return lines + request.param_headers
+    return _mirror(request.method, request.name) + request.param_headers
+
+
+@lru_cache(4096)
+def _mirror(method: str, name: str | None) -> bytes:
+    lines = b"Mcp-Method: %b\r\n" % method.encode()
+    return lines if name is None else b"%bMcp-Name: %b\r\n" % (lines, encode_value(name))
 
 
 def listen(peer: Peer) -> Request:

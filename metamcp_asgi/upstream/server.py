@@ -43,8 +43,6 @@ MAX_TOTAL: Final = 3600.0
 MAX_SESSIONS: Final = 64
 """How many sessions of one server that are not shared may be open."""
 
-NOBODY: Final = Affinity()
-
 
 class Server:
     """One server, from ``start`` to ``aclose``.
@@ -70,6 +68,7 @@ class Server:
         self.error = ""
         self.stderr = ""
         self.peer: Peer | None = None
+        self._apart = config.sharing not in ("auto", "shared")
         self._runtime = runtime
         self._listener = listener
         self._era: str = config.era
@@ -110,12 +109,12 @@ class Server:
         """Wait until the main session is open or has failed to open."""
         await self._settled.wait()
 
-    async def send(self, request: Request, affinity: Affinity = NOBODY) -> Outcome:
+    async def send(self, request: Request, affinity: Affinity | None = None) -> Outcome:
         """Send a request and return its outcome; a lost session is renewed once.
 
         Args:
             request: The request; it is replayed only when the server has certainly not executed it.
-            affinity: On whose behalf; decides which session is used.
+            affinity: On whose behalf, which decides the session; ``None`` for ourselves, through the main session.
 
         Raises:
             UpstreamTimeout: The server was silent for longer than its ``timeout``.
@@ -124,8 +123,8 @@ class Server:
         self._active += 1
         try:
             async with asyncio.timeout(self.config.timeout) as clock:
-                if request.on_progress is not None:
-                    request = self._extending(request, clock)
+                if request.method == "tools/call":
+                    self._let_progress_extend(request, clock)
                 return await self._send(request, affinity)
         except TimeoutError:
             raise UpstreamTimeout(
@@ -139,9 +138,9 @@ class Server:
             if self._idle is not None and not self._active:
                 self._idle.set()
 
-    async def _send(self, request: Request, affinity: Affinity) -> Outcome:
+    async def _send(self, request: Request, affinity: Affinity | None) -> Outcome:
         main = self._main or await self._reopened()
-        if self.config.sharing not in ("auto", "shared") and not _connectionless(main.peer, self.config):
+        if affinity is not None and self._apart and not _connectionless(main.peer, self.config):
             return await self._others.send(key_of(self.config.sharing, affinity), request)
         try:
             outcome = await main.send(request)
@@ -156,18 +155,17 @@ class Server:
             self._retire(main, "no longer speaks the revision that it did")
         return await (await self._reopened()).send(request)
 
-    def _extending(self, request: Request, clock: asyncio.Timeout) -> Request:
-        """Return the request with a progress callback that restarts the clock, up to ``MAX_TOTAL``."""
+    def _let_progress_extend(self, request: Request, clock: asyncio.Timeout) -> None:
+        """Have progress restart the clock, up to ``MAX_TOTAL``; asked for even where the client does not want it."""
         loop, relay = asyncio.get_running_loop(), request.on_progress
-        assert relay is not None
         end = loop.time() + MAX_TOTAL
 
         def progress(members: Members) -> None:
             clock.reschedule(min(loop.time() + self.config.timeout, end))
-            relay(members)
+            if relay is not None:
+                relay(members)
 
         request.on_progress = progress
-        return request
 
     async def _reopened(self) -> Session:
         """Return the main session, waiting for the attempt to open it that runs or is due."""
@@ -215,20 +213,24 @@ class Server:
             self._settled.clear()
 
     async def _open(self, events: Events) -> Session:
-        era = self._era
         try:
-            if self.config.type == "stdio":
-                session: Session = await open_stdio(self.config, self._runtime, events, era)
-            elif self.config.type == "sse":
-                session = await open_sse(self.config, self._runtime, events)
-            else:
-                session = await open_http(self.config, self._runtime, events, era)
+            session = await self._open_as(self._era, events)
         except UpstreamError:
+            if self._era == self.config.era:
+                raise
+            # The server may have been replaced by one of another era (V-08).
             self._era = self.config.era
-            raise
+            session = await self._open_as(self._era, events)
         if self.config.era == "auto":
             self._era = session.peer.era
         return session
+
+    async def _open_as(self, era: str, events: Events) -> Session:
+        if self.config.type == "stdio":
+            return await open_stdio(self.config, self._runtime, events, era)
+        if self.config.type == "sse":
+            return await open_sse(self.config, self._runtime, events)
+        return await open_http(self.config, self._runtime, events, era)
 
     def _opened(self, session: Session) -> None:
         self._main, self.peer = session, session.peer

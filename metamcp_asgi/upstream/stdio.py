@@ -14,7 +14,7 @@ from metamcp_asgi.errors import UpstreamProtocolError
 from metamcp_asgi.upstream.channel import Channel, ChannelSession, handshake
 from metamcp_asgi.upstream.child import Child
 from metamcp_asgi.upstream.environment import child_environment
-from metamcp_asgi.upstream.legacy import LegacyLeg
+from metamcp_asgi.upstream.legacy import HandshakeRefused, LegacyLeg
 from metamcp_asgi.upstream.modern import ModernLeg
 from metamcp_asgi.upstream.probe import DISCOVER, judge
 from metamcp_asgi.upstream.request import CHANGES, Events, Peer
@@ -118,6 +118,9 @@ async def _open(channel: Channel, era: str) -> Peer:
                 raise UpstreamProtocolError(f"did not answer server/discover within {PROBE_ALONE:g} s")
             legacy = asyncio.create_task(handshake(channel))
             await asyncio.wait({probe, legacy}, return_when=asyncio.FIRST_COMPLETED)
+            if legacy.done() and isinstance(legacy.exception(), HandshakeRefused):
+                # A modern server that is slow: it refuses the handshake, and its answer to the probe is on its way.
+                await asyncio.wait({probe})
         if probe.done():
             if (peer := judge(probe.result())) is not None:
                 return peer

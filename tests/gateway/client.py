@@ -83,6 +83,21 @@ def events_of(stream: bytes) -> list[str]:
     return events
 
 
+def wire(port: int, method: str, target: str, headers: HeaderList, body: bytes) -> bytes:
+    """Returns the bytes of a request; Host and Content-Length are added unless they are given."""
+    names = {name.lower() for name, _ in headers}
+    lines: list[tuple[str, str | bytes]] = []
+    if "host" not in names:
+        lines.append(("Host", f"127.0.0.1:{port}"))
+    lines += headers
+    if "content-length" not in names and "transfer-encoding" not in names and (body or method == "POST"):
+        lines.append(("Content-Length", str(len(body))))
+    raw = b"".join(
+        b"%b: %b\r\n" % (name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in lines
+    )
+    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), target.encode(), raw, body)
+
+
 class Exchange:
     """One request on a connection of its own, whose response is read piece by piece."""
 
@@ -100,18 +115,7 @@ class Exchange:
     @classmethod
     async def start(cls, port: int, method: str, target: str, headers: HeaderList, body: bytes) -> "Exchange":
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        names = {name.lower() for name, _ in headers}
-        lines: list[tuple[str, str | bytes]] = []
-        if "host" not in names:
-            lines.append(("Host", f"127.0.0.1:{port}"))
-        lines += headers
-        if "content-length" not in names and "transfer-encoding" not in names and (body or method == "POST"):
-            lines.append(("Content-Length", str(len(body))))
-        raw = b"".join(
-            b"%b: %b\r\n" % (name.encode(), value if isinstance(value, bytes) else value.encode())
-            for name, value in lines
-        )
-        writer.write(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), target.encode(), raw, body))
+        writer.write(wire(port, method, target, headers, body))
         # A server may refuse a large body before it has read it all.
         with contextlib.suppress(ConnectionError):
             await writer.drain()
@@ -182,9 +186,7 @@ class Client:
     ) -> Exchange:
         return await Exchange.start(self.port, method, target or self.path, [*self.headers, *headers], body)
 
-    async def send(
-        self, method: str, headers: HeaderList = (), body: bytes = b"", target: str | None = None
-    ) -> Answer:
+    async def send(self, method: str, headers: HeaderList = (), body: bytes = b"", target: str | None = None) -> Answer:
         async with asyncio.timeout(15):
             return await (await self.open(method, headers, body, target)).answer()
 

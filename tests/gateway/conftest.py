@@ -1,6 +1,6 @@
 """The laboratory: one gateway in front of a server of each kind, shared by the tests of a worker.
 
-`um` modern HTTP, `us` modern stdio, `ul` legacy Streamable HTTP with sessions, `ux` HTTP+SSE, `ud` legacy stdio: all made
+`um` modern HTTP, `us` modern stdio, `ul` legacy Streamable HTTP with sessions, `ux` HTTP+SSE, `ud` legacy stdio, all made
 with the Python SDK; `raw` and `old` are scripted, modern and legacy.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 from mcp.server.subscriptions import InMemorySubscriptionBus
+from starlette.types import ASGIApp
 
 from tests.gateway.client import Client
 from tests.gateway.running import KEY_A, KEY_B, RunningGateway, document_of, gateway_for, served
@@ -58,7 +59,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
         bus = InMemorySubscriptionBus()
         raw = RawServer("modern", ("echo", "other"))
         old = RawServer("legacy", ("echo", "other"))
-        apps = {
+        apps: dict[str, ASGIApp] = {
             "um": sdk.build("um", witness, bus).streamable_http_app(),
             "ul": sdk.build("ul", witness).streamable_http_app(),
             "ux": sdk.build("ux", witness).sse_app(),
@@ -76,7 +77,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
 
         servers = {
             "um": {"url": urls["um"]},
-            "us": stdio("us", "modern"),
+            "us": stdio("us", "auto"),
             "ul": {"url": urls["ul"], "era": "legacy"},
             "ux": {"type": "sse", "url": urls["ux"]},
             "ud": stdio("ud", "legacy"),
@@ -84,4 +85,8 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
             "old": {"url": urls["old"]},
         }
         running = await stack.enter_async_context(gateway_for(document_of(servers)))
+        states = {
+            name: server.error for name, server in running.gateway.aggregator.pool.servers.items() if server.error
+        }
+        assert not states, states
         yield Lab(running, witness, raw, old, bus)

@@ -24,6 +24,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self.stopping = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -32,6 +33,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    async def main_loop(self) -> None:
+        # uvicorn's own looks at `should_exit` ten times a second, which adds up over many servers.
+        await self.on_tick(0)
+        await self.stopping.wait()
 
 
 @contextlib.asynccontextmanager
@@ -57,6 +63,7 @@ async def served(app: ASGIApp, lifespan: str = "auto", http: str = "auto") -> As
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
+        server.stopping.set()
         await task
 
 
@@ -72,17 +79,20 @@ class RunningGateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway_for(document: Mapping[str, Any], **settings: Any) -> AsyncIterator[RunningGateway]:
-    """Runs a gateway for the length of a `with` block, until then with every server's lists read.
+async def gateway_for(
+    document: Mapping[str, Any], *, wait: bool = True, **settings: Any
+) -> AsyncIterator[RunningGateway]:
+    """Runs a gateway for the length of a `with` block.
 
     Args:
         document: Its configuration.
+        wait: Whether each server has been read, or has failed, before the block begins.
         settings: Settings that differ from the usual ones.
     """
     gateway = Gateway(compile_document(document, environ={}), Settings(**settings))
     async with served(gateway, "on") as port:
         try:
-            for catalogue in gateway.aggregator.catalogues.values():
+            for catalogue in gateway.aggregator.catalogues.values() if wait else ():
                 await catalogue.ready()
             yield RunningGateway(gateway, port)
         finally:
@@ -96,6 +106,7 @@ async def gateway_over(
     config: Mapping[str, Mapping[str, Any]] | None = None,
     namespace: Mapping[str, Any] | None = None,
     endpoints: Mapping[str, Mapping[str, Any]] | None = None,
+    wait: bool = True,
     **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
     """Runs a gateway over servers that are applications of this test, or configurations.
@@ -107,6 +118,7 @@ async def gateway_over(
         config: Further configuration of servers, by name.
         namespace: Further configuration of the one namespace.
         endpoints: Further endpoints, by name.
+        wait: Whether each server has been read, or has failed, before the block begins.
         settings: Settings that differ from the usual ones.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -117,9 +129,8 @@ async def gateway_over(
             else:
                 port = await stack.enter_async_context(served(server))
                 configured[name] = {"url": f"http://127.0.0.1:{port}/mcp", **(config or {}).get(name, {})}
-        yield await stack.enter_async_context(
-            gateway_for(document_of(configured, namespace, endpoints), **settings)
-        )
+        document = document_of(configured, namespace, endpoints)
+        yield await stack.enter_async_context(gateway_for(document, wait=wait, **settings))
 
 
 def document_of(

@@ -150,7 +150,8 @@ async def test_check_27_a_batch_with_faults(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"jsonrpc": "2.0", "id": None, "method": "ping"}, 5, {"id": 1}, {"jsonrpc": "2.0", "id": {}, "method": "ping"}]
+    "odd",
+    [{"jsonrpc": "2.0", "id": None, "method": "ping"}, 5, {"id": 1}, {"jsonrpc": "2.0", "id": {}, "method": "ping"}],
 )
 async def test_check_27_a_batch_with_something_that_is_no_message(lab: Lab, odd: Any) -> None:
     session = await lab.client().session("2025-03-26")
@@ -337,7 +338,7 @@ async def test_a_stream_upstream_with_other_notifications_does_not_reach_a_legac
         yield {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}}
         yield {"jsonrpc": "2.0", "id": seen.message["id"], "result": text_result("done")}
 
-    server = RawServer("legacy", ("noisy",), **{"tools/call noisy": lambda seen: Stream(messages(seen))})
+    server = RawServer("legacy", ("noisy",), behaviour={"tools/call noisy": lambda seen: Stream(messages(seen))})
     async with gateway_over({"old": server}) as running:
         answer = await (await running.client().session()).call("old__noisy")
         assert answer.result()["content"][0]["text"] == "done"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metamcp_asgi.protocol.revisions import ALL
-from tests.gateway.client import CAPABILITIES, CLIENT_INFO, MODERN, SERVER_INFO, VERSION, Answer, modern_request
+from tests.gateway.client import CAPABILITIES, CLIENT_INFO, MODERN, SERVER_INFO, VERSION, Answer, modern_request, wire
 from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import gateway_over
 from tests.gateway.upstreams.raw import Plain, RawServer, Stream
@@ -282,7 +282,7 @@ async def test_check_18_a_silent_call_becomes_a_stream_with_comments() -> None:
         await release.wait()
         return {"content": [], "resultType": "complete"}
 
-    server = RawServer("modern", ("late",), **{"tools/call late": late})
+    server = RawServer("modern", ("late",), behaviour={"tools/call late": late})
     async with gateway_over({"raw": server}, keepalive_seconds=0.05) as running:
         exchange = await running.client().start("tools/call", {"name": "raw__late"})
         assert await exchange.head() == 200
@@ -349,7 +349,9 @@ async def test_check_19_headers_over_the_limit(lab: Lab) -> None:
 async def test_check_19_json_that_is_nested_too_deeply(lab: Lab) -> None:
     client = lab.client()
     for depth in (100, 100_000):
-        body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        body = (
+            b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        )
         answer = await client.send("POST", modern_request("tools/call", {"name": "x"})[0], body)
         assert answer.status == 400
         assert answer.code() in (-32600, -32700)
@@ -374,7 +376,7 @@ async def test_check_20_every_refusal_has_a_json_rpc_error() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 async def test_check_21_a_failing_server_does_not_look_like_another_era(status: int) -> None:
-    server = RawServer("modern", ("echo", "odd"), **{"tools/call odd": Plain(status, b"")})
+    server = RawServer("modern", ("echo", "odd"), behaviour={"tools/call odd": Plain(status, b"")})
     async with gateway_over({"raw": server}) as running:
         answer = await running.client().call("raw__odd")
         assert answer.status == 200
@@ -412,7 +414,7 @@ async def test_check_70_streams_carry_no_requests(lab: Lab, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_ids_come_back_in_their_own_type(lab: Lab, kind: str) -> None:
-    ids: list[Any] = [0, -3, 7, "7", "", "ü\u2028\"", 2**53 - 1, 2**63 - 1]
+    ids: list[Any] = [0, -3, 7, "7", "", 'ü\u2028"', 2**53 - 1, 2**63 - 1]
     answers = await asyncio.gather(*(lab.client().call(f"{kind}__echo", {"text": "x"}, id=i) for i in ids))
     got = [answer.message()["id"] for answer in answers]
     assert [(type(i), i) for i in got] == [(type(i), i) for i in ids]
@@ -429,11 +431,9 @@ async def test_requests_at_once_with_the_same_id(lab: Lab, kind: str) -> None:
 
 async def test_a_client_that_asks_for_a_connection_to_stay_gets_it(lab: Lab) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", lab.port)
-    headers, body = modern_request("server/discover")
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    request = f"POST {lab.client().path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+    request = wire(lab.port, "POST", lab.client().path, *modern_request("server/discover"))
     for _ in range(3):
-        writer.write(request.encode() + body)
+        writer.write(request)
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         assert head.startswith(b"HTTP/1.1 200")
         [length] = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
@@ -445,7 +445,7 @@ async def test_a_server_that_dies_in_the_middle_of_its_stream() -> None:
     async def half() -> Any:
         yield {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}}
 
-    server = RawServer("modern", ("half",), **{"tools/call half": lambda _: Stream(half(), broken=True)})
+    server = RawServer("modern", ("half",), behaviour={"tools/call half": lambda _: Stream(half(), broken=True)})
     async with gateway_over({"raw": server}) as running:
         answer = await asyncio.wait_for(running.client().call("raw__half"), 5)
         assert answer.status == 200

@@ -74,4 +74,4 @@ def peers(
         "endpoints": {"all": {"namespace": "all"}, "everything": {"namespace": "everything"}},
         "apiKeys": [{"name": "peers", "key": KEY}],
     }
-    return Peers(gateway(config, {"METAMCP_TEST_SECRET": NOT_FOR_CHILDREN}), folder)
+    return Peers(gateway(config, {"SECRET_OF_THE_HOST": NOT_FOR_CHILDREN}), folder)

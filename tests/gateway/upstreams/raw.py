@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,15 @@ class RawServer:
     Args:
         era: "modern" or "legacy".
         tools: Definitions or names of its tools.
+        behaviour: Further entries of `behaviour`.
     """
 
-    def __init__(self, era: str = "modern", tools: tuple[str | JSON, ...] = ("echo",), **behaviour: Behaviour) -> None:
+    def __init__(
+        self,
+        era: str = "modern",
+        tools: tuple[str | JSON, ...] = ("echo",),
+        behaviour: Mapping[str, Behaviour] | None = None,
+    ) -> None:
         self.era = era
         self.capabilities: JSON = CAPABILITIES
         self.seen: list[Seen] = []
@@ -97,7 +103,7 @@ class RawServer:
             "resources/list": self.listed("resources", []),
             "resources/templates/list": self.listed("resourceTemplates", []),
             "tools/call echo": _echo,
-            **behaviour,
+            **(behaviour or {}),
         }
 
     def listed(self, member: str, items: list[JSON], **more: Any) -> JSON:
@@ -111,6 +117,13 @@ class RawServer:
 
     def last(self, method: str) -> Seen:
         return next(seen for seen in reversed(self.seen) if seen.method == method)
+
+    async def arrival(self, method: str) -> Seen:
+        """Waits for the next request of a method."""
+        async with asyncio.timeout(5):
+            while (seen := await self.arrived.get()).method != method:
+                pass
+        return seen
 
     async def announce(self, kind: str) -> None:
         """Tells whoever listens that a list has changed."""

@@ -1,6 +1,6 @@
 """A stdio server that copies every line which it is sent to a witness, and answers any call with that line.
 
-    python raw_stdio.py WITNESS_SOCKET [legacy]
+python raw_stdio.py WITNESS_SOCKET [legacy]
 """
 
 import json

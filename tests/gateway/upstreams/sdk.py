@@ -1,6 +1,6 @@
 """A server made with the Python SDK, the same over every transport; as a program it speaks stdio.
 
-    python -m tests.gateway.upstreams.sdk NAME WITNESS_SOCKET
+python -m tests.gateway.upstreams.sdk NAME WITNESS_SOCKET
 """
 
 import sys

@@ -1,0 +1,608 @@
+"""Tools, names, headers and errors: acceptance checks 45 to 54, 82, 83, 91 and 97, and what arrives byte by byte."""
+
+import asyncio
+import base64
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from metamcp_asgi.upstream import stdio
+from tests.gateway.client import BASE, CAPABILITIES, CLIENT_INFO, MODERN, SERVER_INFO, VERSION, modern_request
+from tests.gateway.conftest import KINDS, Lab
+from tests.gateway.running import KEY_A, KEY_B, gateway_over, served
+from tests.gateway.upstreams.raw import Error, Plain, RawServer, Seen, text_result, tool_named
+from tests.gateway.witness import witness_at
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+COMPLETE = {"resultType": "complete"}
+
+
+async def test_check_45_names(lab: Lab) -> None:
+    client = lab.client()
+    tools = (await client.modern("tools/list")).result()["tools"]
+    found = [tool["name"] for tool in tools]
+    assert len(set(found)) == len(found)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name) for name in found)
+    assert {f"{kind}__echo" for kind in (*KINDS, "raw", "old")} <= set(found)
+
+
+async def test_check_45_names_split_at_the_first_separator() -> None:
+    servers = {
+        "a": RawServer(
+            "modern", ("b__c", "__d", "e_"), **{"tools/call": lambda s: text_result(s.params["name"], **COMPLETE)}
+        )
+    }
+    async with gateway_over(servers) as running:
+        client = running.client()
+        for name in ("b__c", "__d", "e_"):
+            assert (await client.call(f"a__{name}")).result()["content"][0]["text"] == name
+
+
+@pytest.mark.parametrize("prefix", ["never", "on-collision"])
+async def test_check_45_without_prefixes(prefix: str) -> None:
+    def who(name: str) -> Any:
+        return lambda seen: text_result(f"{name} {seen.params['name']}", **COMPLETE)
+
+    first = RawServer("modern", ("same", "one"), behaviour={"tools/call": who("first")})
+    second = RawServer("modern", ("same", "two"), behaviour={"tools/call": who("second")})
+    async with gateway_over({"first": first, "second": second}, namespace={"prefix": prefix}) as running:
+        client = running.client()
+        tools = (await client.modern("tools/list")).result()["tools"]
+        listed = [tool["name"] for tool in tools]
+        assert {"one", "two"} <= set(listed)
+        for name in listed:
+            assert (await client.call(name)).result()["content"][0]["text"].split()[1] in ("same", "one", "two")
+        if prefix == "never":
+            assert listed.count("same") == 1
+            assert (await client.call("same")).result()["content"][0]["text"] == "first same"
+        else:
+            assert {"first__same", "second__same"} <= set(listed)
+            assert (await client.call("second__same")).result()["content"][0]["text"] == "second same"
+
+
+HDR = tool_named("hdr")
+HDR["inputSchema"] = {
+    "type": "object",
+    "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"},
+        "count": {"type": "integer", "x-mcp-header": "Count"},
+        "flag": {"type": "boolean", "x-mcp-header": "Flag"},
+        "deep": {"type": "object", "properties": {"er": {"type": "string", "x-mcp-header": "Deeper"}}},
+    },
+}
+
+
+def received(seen: Seen) -> dict[str, list[str]]:
+    """Returns the `Mcp-*` headers of a request."""
+    found: dict[str, list[str]] = {}
+    for name, value in seen.headers:
+        if name.startswith(b"mcp-"):
+            found.setdefault(name.decode(), []).append(value.decode("latin-1"))
+    return found
+
+
+async def test_check_46_the_headers_of_parameters() -> None:
+    server = RawServer("modern", (HDR,), behaviour={"tools/call": text_result("ok", **COMPLETE)})
+    async with gateway_over({"raw": server}) as running:
+        client = running.client()
+        arguments = {"region": "us-west1", "count": 42, "flag": True, "deep": {"er": "x"}}
+        headers = [
+            ("Mcp-Param-Region", "us-west1"),
+            ("mcp-param-count", "42.0"),
+            ("Mcp-Param-Flag", "true"),
+            ("Mcp-Param-Deeper", " x "),
+        ]
+        answer = await client.call("raw__hdr", arguments, headers=headers)
+        assert "result" in answer.message(), answer
+        assert received(server.last("tools/call")) == {
+            "mcp-protocol-version": [MODERN],
+            "mcp-method": ["tools/call"],
+            "mcp-name": ["hdr"],
+            "mcp-param-region": ["us-west1"],
+            "mcp-param-count": ["42"],
+            "mcp-param-flag": ["true"],
+            "mcp-param-deeper": ["x"],
+        }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headers"),
+    [
+        ({"region": "us"}, []),
+        ({"region": "us"}, [("Mcp-Param-Region", "eu")]),
+        ({"region": "us"}, [("Mcp-Param-Region", "US")]),
+        ({"region": "us"}, [("Mcp-Param-Region", "us"), ("Mcp-Param-Region", "us")]),
+        ({"region": "us"}, [("Mcp-Param-Region", "us"), ("Mcp-Param-Region", "eu")]),
+        ({"region": "us"}, [("Mcp-Param-Region", "=?base64?dXM?=")]),
+        ({"region": "ü"}, [("Mcp-Param-Region", "ü".encode())]),
+        ({"region": None}, [("Mcp-Param-Region", "us")]),
+        ({}, [("Mcp-Param-Region", "us")]),
+        ({"count": 42}, [("Mcp-Param-Count", "43")]),
+        ({"count": 42}, [("Mcp-Param-Count", "42x")]),
+        ({"flag": True}, [("Mcp-Param-Flag", "True")]),
+    ],
+)
+async def test_check_46_headers_that_do_not_match(
+    hdr: tuple[Any, RawServer], arguments: dict[str, Any], headers: list[tuple[str, str | bytes]]
+) -> None:
+    running, server = hdr
+    before = server.count("tools/call")
+    answer = await running.client().call("raw__hdr", arguments, headers=headers)
+    assert (answer.status, answer.code()) == (400, -32020), answer
+    assert server.count("tools/call") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent", "arrives"),
+    [
+        ({}, [], []),
+        ({"region": None}, [], []),
+        ({"region": "münchen"}, [base64.b64encode("münchen".encode()).decode()], ["=?base64?bcO8bmNoZW4=?="]),
+        ({"region": " padded "}, [base64.b64encode(b" padded ").decode()], ["=?base64?IHBhZGRlZCA=?="]),
+        ({"region": ""}, [None], [""]),
+        ({"region": "a\nb"}, [base64.b64encode(b"a\nb").decode()], ["=?base64?YQpi?="]),
+    ],
+)
+async def test_check_46_values_that_headers_cannot_carry(
+    hdr: tuple[Any, RawServer], arguments: dict[str, Any], sent: list[str | None], arrives: list[str]
+) -> None:
+    running, server = hdr
+    headers = [("Mcp-Param-Region", f"=?base64?{value}?=" if value else "") for value in sent]
+    answer = await running.client().call("raw__hdr", arguments, headers=headers)
+    assert answer.status == 200, answer
+    assert received(server.last("tools/call")).get("mcp-param-region", []) == arrives
+    assert server.last("tools/call").params["arguments"] == arguments
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hdr() -> Any:
+    server = RawServer("modern", (HDR,), behaviour={"tools/call": text_result("ok", **COMPLETE)})
+    async with gateway_over({"raw": server}) as running:
+        yield running, server
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_check_46_real_servers_accept_what_we_derive(lab: Lab, kind: str) -> None:
+    tools = {tool["name"]: tool for tool in (await lab.client().modern("tools/list")).result()["tools"]}
+    assert tools[f"{kind}__region"]["inputSchema"]["properties"]["region"]["x-mcp-header"] == "Region"
+    for region in ("us", "münchen"):
+        value = f"=?base64?{base64.b64encode(region.encode()).decode()}?="
+        answer = await lab.client().call(f"{kind}__region", {"region": region}, headers=[("Mcp-Param-Region", value)])
+        assert answer.result()["content"][0]["text"] == region
+        session = await lab.client().session()
+        assert (await session.call(f"{kind}__region", {"region": region})).result()["content"][0]["text"] == region
+
+
+async def test_check_46_after_a_header_mismatch_the_schema_is_read_again() -> None:
+    server = RawServer("modern", (tool_named("hdr"),))
+    server.capabilities = {"tools": {}}
+
+    def checked(seen: Seen) -> Any:
+        if seen.header("mcp-param-region") != [b"us"]:
+            return Error(-32020, "Header Mcp-Param-Region is missing", status=400)
+        return text_result("ok", **COMPLETE)
+
+    server.behaviour["tools/call hdr"] = checked
+    async with gateway_over({"raw": server}) as running:
+        session = await running.client().session()
+        server.behaviour["tools/list"] = server.listed("tools", [HDR])
+        answer = await session.call("raw__hdr", {"region": "us"})
+        assert answer.result()["content"][0]["text"] == "ok"
+        server.behaviour["tools/call hdr"] = Error(-32020, "never", status=400)
+        answer = await session.call("raw__hdr", {"region": "us"})
+        assert answer.code() == -32603
+
+
+def bad_hdr(schema: Any) -> dict[str, Any]:
+    return {**tool_named("bad"), "inputSchema": schema}
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"a": {"type": "string", "x-mcp-header": ""}},
+        {"a": {"type": "string", "x-mcp-header": "not a token"}},
+        {"a": {"type": "string", "x-mcp-header": "x\r\nEvil: 1"}},
+        {"a": {"type": "string", "x-mcp-header": "Same"}, "b": {"type": "string", "x-mcp-header": "same"}},
+        {"a": {"type": "object", "x-mcp-header": "A"}},
+        {"a": {"type": "array", "items": {"type": "string", "x-mcp-header": "A"}}},
+    ],
+)
+async def test_check_48_a_tool_with_an_invalid_annotation(properties: Any) -> None:
+    tool = bad_hdr({"type": "object", "properties": properties})
+    old = RawServer("legacy", (tool, "good"))
+    async with gateway_over({"new": RawServer("modern", (tool, "good")), "old": old}) as running:
+        tools = {tool["name"]: tool for tool in (await running.client().modern("tools/list")).result()["tools"]}
+        # A modern server's tool must go; a legacy server's was never meant so, and only loses the annotation.
+        assert tools.keys() == {"new__good", "old__good", "old__bad"}
+        assert "x-mcp-header" not in json.dumps(tools["old__bad"])
+        assert (await running.client().call("new__bad")).code() == -32602
+
+
+async def test_check_49_headers_that_no_schema_knows_pass(hdr: tuple[Any, RawServer]) -> None:
+    running, server = hdr
+    headers = [("Mcp-Param-Foo", "bar"), ("Mcp-Param-Enc", "=?base64?w7w=?=")]
+    assert (await running.client().call("raw__hdr", {}, headers=headers)).status == 200
+    arrived = received(server.last("tools/call"))
+    assert arrived["mcp-param-foo"] == ["bar"]
+    assert arrived["mcp-param-enc"] == ["=?base64?w7w=?="]
+
+
+ARR = {**tool_named("arr"), "outputSchema": {"type": "array", "items": {"type": "integer"}}, "title": "Array"}
+ARR_RESULT = {**COMPLETE, "structuredContent": [1, 2], "content": [{"type": "text", "text": "[1,2]"}]}
+OBJ_RESULT = {**COMPLETE, "structuredContent": {"a": 1}, "content": [{"type": "text", "text": '{"a":1}'}]}
+MEDIA_RESULT = {
+    **COMPLETE,
+    "content": [
+        {"type": "text", "text": "text"},
+        {"type": "audio", "data": "AAAA", "mimeType": "audio/wav"},
+        {"type": "resource_link", "uri": "https://example.com/x", "name": "x"},
+        {"type": "image", "data": "AAAA", "mimeType": "image/png"},
+    ],
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shapes() -> Any:
+    obj = {**tool_named("obj"), "outputSchema": {"type": "object"}}
+    results = {"tools/call arr": ARR_RESULT, "tools/call obj": OBJ_RESULT, "tools/call media": MEDIA_RESULT}
+    async with gateway_over({"raw": RawServer("modern", (ARR, obj, "media"), behaviour=results)}) as running:
+        yield running
+
+
+async def test_check_50_modern_clients_get_any_structured_content(shapes: Any) -> None:
+    result = (await shapes.client().call("raw__arr")).result()
+    assert result["structuredContent"] == [1, 2]
+    assert json.loads(result["content"][0]["text"]) == [1, 2]
+    tools = {tool["name"]: tool for tool in (await shapes.client().modern("tools/list")).result()["tools"]}
+    assert tools["raw__arr"]["outputSchema"]["type"] == "array"
+
+
+@pytest.mark.parametrize("revision", ["2025-06-18", "2025-11-25"])
+async def test_check_50_clients_that_know_objects_only(shapes: Any, revision: str) -> None:
+    session = await shapes.client().session(revision)
+    result = (await session.call("raw__arr")).result()
+    assert isinstance(result.get("structuredContent", {}), dict)
+    assert result["content"][0]["text"] == "[1,2]"
+    assert (await session.call("raw__obj")).result()["structuredContent"] == {"a": 1}
+    tools = {tool["name"]: tool for tool in (await session.request("tools/list")).result()["tools"]}
+    assert tools["raw__arr"].get("outputSchema", {"type": "object"})["type"] == "object"
+    assert tools["raw__obj"]["outputSchema"] == {"type": "object"}
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26"])
+async def test_check_50_clients_that_know_no_structured_content(shapes: Any, revision: str) -> None:
+    session = await shapes.client().session(revision)
+    for name, text in (("raw__arr", "[1,2]"), ("raw__obj", '{"a":1}')):
+        result = (await session.call(name)).result()
+        assert "structuredContent" not in result
+        assert result["content"][0]["text"] == text
+    kinds = {block["type"] for block in (await session.call("raw__media")).result()["content"]}
+    assert not kinds & ({"resource_link", "audio"} if revision == "2024-11-05" else {"resource_link"})
+    for tool in (await session.request("tools/list")).result()["tools"]:
+        assert "outputSchema" not in tool
+
+
+async def test_check_52_references_to_other_places_are_never_followed() -> None:
+    contacted = []
+
+    async def canary(scope: Any, receive: Any, send: Any) -> None:
+        contacted.append(scope)
+
+    async with served(canary, "off") as port:
+        tool = tool_named("ref")
+        tool["inputSchema"] = {"type": "object", "properties": {"x": {"$ref": f"http://127.0.0.1:{port}/schema"}}}
+        server = RawServer("modern", (tool,), behaviour={"tools/call": text_result("ok", **COMPLETE)})
+        async with gateway_over({"raw": server}) as running:
+            [listed] = (await running.client().modern("tools/list")).result()["tools"]
+            assert listed["inputSchema"] == tool["inputSchema"]
+            assert (await running.client().call("raw__ref", {"x": 1})).status == 200
+    assert contacted == []
+
+
+async def test_check_53_execution_is_a_matter_of_legacy_clients() -> None:
+    tool = tool_named("task", execution={"taskSupport": "optional"})
+    async with gateway_over({"old": RawServer("legacy", (tool,))}) as running:
+        [modern] = (await running.client().modern("tools/list")).result()["tools"]
+        assert "execution" not in modern
+        session = await running.client().session("2025-11-25")
+        [legacy] = (await session.request("tools/list")).result()["tools"]
+        assert legacy["execution"] in ({"taskSupport": "optional"}, {"taskSupport": "forbidden"})
+
+
+async def test_check_54_a_server_with_state_keeps_principals_apart() -> None:
+    def counted(seen: Seen) -> Any:
+        [session] = seen.header("mcp-session-id")
+        calls = [s for s in seen.server.seen if s.method == "tools/call" and s.header("mcp-session-id") == [session]]
+        return text_result(str(len(calls)))
+
+    server = RawServer("legacy", ("counter",), behaviour={"tools/call": counted})
+    async with gateway_over({"old": server}, config={"old": {"sharing": "principal"}}) as running:
+
+        async def count(endpoint: str, key: str | None) -> str:
+            answer = await running.client(endpoint, key).call("old__counter")
+            text: str = answer.result()["content"][0]["text"]
+            return text
+
+        assert [await count("keyed", KEY_A) for _ in range(3)] == ["1", "2", "3"]
+        assert await count("keyed", KEY_B) == "1"
+        assert [await count("open", None) for _ in range(2)] == ["1", "1"]
+        assert await count("keyed", KEY_A) == "4"
+
+
+@pytest.mark.parametrize("code", [-32002, -32602])
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_check_82_a_resource_that_a_server_has_not(era: str, code: int) -> None:
+    server = RawServer(era, behaviour={"resources/read": Error(code, "no such", {"uri": "x://own"}, 200)})
+    server.behaviour["resources/list"] = server.listed("resources", [{"uri": "x://doc", "name": "doc"}])
+    async with gateway_over({"raw": server}) as running:
+        for uri in ("x://doc", "x://other", "y://nobody"):
+            answer = await running.client().modern("resources/read", {"uri": uri})
+            assert answer.code() == -32602
+            assert answer.error()["data"]["uri"] == uri
+            legacy = await (await running.client().session()).request("resources/read", {"uri": uri})
+            assert legacy.code() == -32002
+            assert legacy.error()["data"]["uri"] == uri
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_check_82_with_real_servers(lab: Lab, kind: str) -> None:
+    uri = f"{kind}://nothing/here/at/all"
+    answer = await lab.client().modern("resources/read", {"uri": uri})
+    assert answer.code() == -32602
+    assert answer.error()["data"]["uri"] == uri
+    assert (await (await lab.client().session()).request("resources/read", {"uri": uri})).code() == -32002
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+@pytest.mark.parametrize("code", [-32000, -32001, -32002, -32019, -32020, -32022, -32042, -32050, -32099])
+async def test_check_83_codes_that_must_not_be_passed_on(era: str, code: int) -> None:
+    data = {"supported": [MODERN], "requested": MODERN} if code == -32022 else {"own": 1}
+    server = RawServer(
+        era, ("odd",), behaviour={"tools/call": Error(code, "odd thing", data, 400 if era == "modern" else 200)}
+    )
+    async with gateway_over({"raw": server}) as running:
+        answer = await running.client().call("raw__odd")
+        legacy = await (await running.client().session()).call("raw__odd")
+        for each in (answer, legacy):
+            message = each.message()
+            if "result" in message:
+                assert message["result"]["isError"] is True
+            else:
+                assert message["error"]["code"] == -32603
+                assert message["error"]["data"]["upstream"]["code"] == code
+            assert each.status == 200
+
+
+@pytest.mark.parametrize("code", [-32603, -32602, 1, 42900, -1])
+async def test_codes_that_have_one_meaning_are_passed_on(code: int) -> None:
+    server = RawServer("modern", ("odd",), behaviour={"tools/call": Error(code, "told so", {"why": ["ü", 1.0]})})
+    async with gateway_over({"raw": server}) as running:
+        for answer in (
+            await running.client().call("raw__odd"),
+            await (await running.client().session()).call("raw__odd"),
+        ):
+            assert answer.error() == {"code": code, "message": "told so", "data": {"why": ["ü", 1.0]}}
+
+
+async def test_check_91_credentials_of_the_client_stay_here() -> None:
+    new, old = RawServer(), RawServer("legacy")
+    own = {"bearerToken": "upstream-token", "headers": {"X-Own": "yes"}}
+    async with gateway_over({"new": new, "old": old}, config={"new": own}) as running:
+        cookies = [("Cookie", "sid=1"), ("Authorization", f"Bearer {KEY_A}"), ("X-Forwarded-For", "10.0.0.1")]
+        client = running.client("keyed")
+        for name in ("new__echo", "old__echo"):
+            answer = await client.call(name, {"n": 1}, headers=cookies)
+            assert answer.status == 200
+        by_query = await client.send(
+            "POST",
+            [*modern_request("tools/call", {"name": "new__echo"})[0], ("X-API-Key", KEY_A)],
+            modern_request("tools/call", {"name": "new__echo"})[1],
+            f"{client.path}?api_key={KEY_A}",
+        )
+        assert by_query.status == 200
+        for server in (new, old):
+            for seen in server.seen:
+                everything = b" ".join(name + b": " + value for name, value in seen.headers) + seen.body
+                assert KEY_A.encode() not in everything
+                assert b"sid=1" not in everything
+                names = {name for name, _ in seen.headers}
+                assert not names & {b"cookie", b"x-api-key", b"x-forwarded-for"}
+        assert new.last("tools/call").header("authorization") == [b"Bearer upstream-token"]
+        assert new.last("tools/call").header("x-own") == [b"yes"]
+        assert old.last("tools/call").header("authorization") == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_check_92_a_servers_challenge_is_not_passed_on(status: int) -> None:
+    server = RawServer("modern", ("locked",), behaviour={"tools/call": Plain(status, b"go away")})
+    async with gateway_over({"raw": server}) as running:
+        answer = await running.client().call("raw__locked")
+        assert answer.status == 200
+        assert answer.header("www-authenticate") is None
+        assert answer.result()["isError"] is True
+
+
+async def test_check_97_metadata_of_the_clients_hop_stays_here(lab: Lab) -> None:
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "com.example/own": {"n": [1]}}
+    reserved = {"io.modelcontextprotocol/logLevel": "debug"}
+    assert (await lab.client().call("old__echo", {"n": 97}, meta={**trace, **reserved})).status == 200
+    arrived = lab.old.last("tools/call").params.get("_meta", {})
+    assert not any(key.startswith("io.modelcontextprotocol/") for key in arrived)
+    assert arrived["com.example/own"] == {"n": [1]}
+    assert arrived["traceparent"].split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
+    assert (await lab.client().call("raw__echo", {"n": 97}, meta={**trace, **reserved})).status == 200
+    arrived = lab.raw.last("tools/call").params["_meta"]
+    assert arrived[VERSION] == MODERN
+    assert arrived[CLIENT_INFO]["name"] == "metamcp-asgi"
+    assert arrived[CAPABILITIES] == {}
+    assert arrived["com.example/own"] == {"n": [1]}
+
+
+async def test_check_97_a_legacy_client_cannot_put_words_in_our_mouth(lab: Lab) -> None:
+    session = await lab.client().session()
+    params = {
+        "name": "raw__echo",
+        "arguments": {},
+        "_meta": {VERSION: MODERN, CAPABILITIES: {"sampling": {}}, "own": 1},
+    }
+    await session.request("tools/call", params)
+    arrived = lab.raw.last("tools/call").params["_meta"]
+    assert arrived[CAPABILITIES] == {}
+    assert arrived[CLIENT_INFO]["name"] == "metamcp-asgi"
+    assert arrived["own"] == 1
+
+
+ARGUMENTS = (
+    b'{ "big": 123456789012345678901234567890, "float": 1.0, "exp": 1E400, "neg": -0.0, "null": null,'
+    b' "unicode": "\\u00fc \\ud83d\\ude00 \xc3\xbc \xf0\x9f\x98\x80 \\u2028", "esc": "\\/\\b\\n",'
+    b' "nested": { "b": [ ], "a": { } }, "again": [1,  2,\t3] }'
+)
+
+
+@pytest.mark.parametrize("name", ["raw", "old"])
+async def test_arguments_arrive_byte_by_byte(lab: Lab, name: str) -> None:
+    headers, _ = modern_request("tools/call", {"name": f"{name}__echo"})
+    fields = json.dumps({VERSION: MODERN, CAPABILITIES: {}}).encode()
+    body = b'{"params":{"arguments":%b,"_meta":%b,"name":"%b__echo"},"method":"tools/call","id":1,"jsonrpc":"2.0"}'
+    answer = await lab.client().send("POST", headers, body % (ARGUMENTS, fields, name.encode()))
+    assert answer.status == 200, answer
+    server = lab.raw if name == "raw" else lab.old
+    assert b'"arguments":' + ARGUMENTS in server.last("tools/call").body
+
+
+async def test_arguments_of_a_legacy_client_arrive_byte_by_byte(lab: Lab) -> None:
+    session = await lab.client().session()
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"raw__echo","arguments":%b}}' % ARGUMENTS
+    assert (await session.client.send("POST", [*BASE, *session.headers], body)).status == 200
+    assert b'"arguments":' + ARGUMENTS in lab.raw.last("tools/call").body
+
+
+RESULT_PARTS = (
+    b'"content":[ {"type":"text", "text":"\\u00fc \xc3\xbc \\ud83d\\ude00"} ]',
+    b'"structuredContent":{ "big":123456789012345678901234567890, "float":1.0, "exp":1E400, "null":null }',
+    b'"isError":false',
+    b'"x-unknown":[1.50, {"z":1,"a":2}]',
+)
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_results_come_back_byte_by_byte(era: str) -> None:
+    head = b'"resultType":"complete",' if era == "modern" else b""
+    server = RawServer(era, ("exact",), behaviour={"tools/call": b"{" + head + b",".join(RESULT_PARTS) + b"}"})
+    async with gateway_over({"raw": server}) as running:
+        for answer in (
+            await running.client().call("raw__exact"),
+            await (await running.client().session()).call("raw__exact"),
+        ):
+            for part in RESULT_PARTS:
+                assert part in answer.body
+        modern = (await running.client().call("raw__exact")).result()
+        assert modern["resultType"] == "complete"
+        assert modern["_meta"][SERVER_INFO]["name"] == "metamcp-asgi"
+
+
+async def test_a_pretty_printed_body_is_one_line_for_a_stdio_server(tmp_path: Path) -> None:
+    script = Path(__file__).parent / "upstreams" / "raw_stdio.py"
+    async with witness_at(tmp_path / "w"):
+        base = {"command": sys.executable, "args": [str(script), str(tmp_path / "w")], "era": "modern"}
+        async with gateway_over(
+            {"new": base, "old": {**base, "args": [*base["args"], "legacy"], "era": "legacy"}}
+        ) as g:
+            for name in ("new", "old"):
+                arguments = {"text": "a\nb\r\nc", "list": [1, {"x": None}]}
+                headers, body = modern_request("tools/call", {"name": f"{name}__line", "arguments": arguments})
+                pretty = json.dumps(json.loads(body), indent=2).replace("\n", "\r\n").encode()
+                answer = await g.client().send("POST", headers, pretty)
+                message = json.loads(answer.result()["content"][0]["text"])
+                assert message["params"]["arguments"] == arguments
+                assert message["params"]["name"] == "line"
+
+
+async def test_a_modern_server_that_takes_long_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every start takes longer than a millisecond; the package runner of a real one may take a minute.
+    monkeypatch.setattr(stdio, "PROBE_ALONE", 0.001)
+    script = Path(__file__).parent / "upstreams" / "raw_stdio.py"
+    async with witness_at(tmp_path / "w"):
+        server = {"command": sys.executable, "args": [str(script), str(tmp_path / "w")]}
+        servers = {"told": {**server, "era": "modern"}, "asked": server}
+        async with gateway_over(servers) as running:
+            tools = (await running.client().modern("tools/list")).result()["tools"]
+            assert [tool["name"] for tool in tools] == ["told__line", "asked__line"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "raw", "old"])
+async def test_a_megabyte_of_arguments(lab: Lab, kind: str) -> None:
+    text = "ü" * 200_000 + "x" * 600_000
+    answer = await lab.client().call(f"{kind}__echo", {"text": text})
+    content = answer.result()["content"][0]["text"]
+    assert (json.loads(content)["text"] if kind in ("raw", "old") else content) == text
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_results_of_five_megabytes(era: str) -> None:
+    text = "0123456789" * 500_000
+    server = RawServer(
+        era, ("large",), behaviour={"tools/call": text_result(text, **(COMPLETE if era == "modern" else {}))}
+    )
+    async with gateway_over({"raw": server}) as running:
+        session = await running.client().session()
+        for answer in (await running.client().call("raw__large"), await session.call("raw__large")):
+            assert answer.result()["content"][0]["text"] == text
+
+
+async def test_a_slow_server_gets_its_timeout() -> None:
+    async def never(_: Seen) -> Any:
+        await asyncio.sleep(60)
+
+    server = RawServer("modern", ("never", "echo"), behaviour={"tools/call never": never})
+    async with gateway_over({"raw": server}, config={"raw": {"timeout": 0.3}}) as running:
+        began = time.monotonic()
+        answer = await running.client().call("raw__never")
+        assert time.monotonic() - began < 3
+        assert answer.result()["isError"] is True
+        assert "0.3 seconds" in answer.result()["content"][0]["text"]
+        assert (await asyncio.wait_for(server.disconnected.get(), 5)).method == "tools/call"
+        assert (await running.client().call("raw__echo", {"n": 1})).result()["content"]
+
+
+async def test_overrides() -> None:
+    tool = tool_named("tool", annotations={"readOnlyHint": True, "title": "Own"})
+    override = {"name": "renamed", "title": "New", "description": "Better", "annotations": {"destructiveHint": False}}
+    server = RawServer("modern", (tool,), behaviour={"tools/call tool": text_result("called", **COMPLETE)})
+    async with gateway_over({"raw": server}, namespace={"tools": {"raw__tool": override}}) as running:
+        client = running.client()
+        [listed] = (await client.modern("tools/list")).result()["tools"]
+        assert (listed["name"], listed["title"], listed["description"]) == ("raw__renamed", "New", "Better")
+        assert listed["annotations"] == {"readOnlyHint": True, "title": "Own", "destructiveHint": False}
+        for name in ("raw__renamed", "raw__tool"):
+            assert (await client.call(name)).result()["content"][0]["text"] == "called"
+        assert received(server.last("tools/call"))["mcp-name"] == ["tool"]
+
+
+async def test_the_same_resource_on_two_servers() -> None:
+    def read(seen: Seen) -> Any:
+        contents = [{"uri": seen.params["uri"], "text": seen.header("host")[0].decode()}]
+        return {**COMPLETE, "contents": contents, "ttlMs": 0, "cacheScope": "private"}
+
+    servers = {name: RawServer(behaviour={"resources/read": read}) for name in ("one", "two")}
+    for server in servers.values():
+        server.behaviour["resources/list"] = server.listed("resources", [{"uri": "x://doc", "name": "doc"}])
+    async with gateway_over(servers) as running:
+        client = running.client()
+        uris = [r["uri"] for r in (await client.modern("resources/list")).result()["resources"]]
+        assert len(set(uris)) == 2
+        hosts = set()
+        for uri in uris:
+            [contents] = (await client.modern("resources/read", {"uri": uri})).result()["contents"]
+            assert contents["uri"] == uri
+            hosts.add(contents["text"])
+        assert len(hosts) == 2
+        assert [server.count("resources/read") for server in servers.values()] == [1, 1]

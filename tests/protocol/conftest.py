@@ -1,0 +1,6 @@
+"""Property tests are not timed: other tests run beside them."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("untimed", max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")

@@ -3,8 +3,11 @@
 import argparse
 import os
 import platform
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 from bench import calls, cold_start, latency, lists, memory, scale
 from bench.programs import LOAD_CORE, TEST_CORE, BenchError, program, workspace
@@ -36,17 +39,27 @@ def main() -> int:
             print(f"measuring {name}", file=sys.stderr)
             with workspace() as folder:
                 rows += MEASUREMENTS[name](folder, quick=chosen.quick)
-    except BenchError as error:
+    except (BenchError, OSError, subprocess.TimeoutExpired) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print(markdown(rows) if chosen.markdown else text(rows))
     print(
         f"\n{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
         f"gateway on core {TEST_CORE}, load and servers on core {LOAD_CORE}; "
-        f"load average {os.getloadavg()[0]:.1f}; {time.monotonic() - started:.0f} s.\n"
+        f"processes waited for a core {_pressure()} of the time; {time.monotonic() - started:.0f} s.\n"
         "x is processor time per request, as a multiple of the do-nothing application's in the same rounds."
     )
     return 0
 
 
+def _pressure() -> str:
+    """Return how much of the last five minutes some process had to wait for a core: above all, ours for others'."""
+    try:
+        return f"{float(Path('/proc/pressure/cpu').read_text().split('avg300=')[1].split()[0]):.0f} %"
+    except (OSError, IndexError, ValueError):
+        return "an unknown part"
+
+
+# So that what was started is stopped.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 sys.exit(main())

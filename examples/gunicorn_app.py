@@ -8,8 +8,8 @@ With uvicorn's worker (`pip install uvicorn-worker`; `uvicorn.workers` is no lon
 
     gunicorn --chdir examples --worker-class uvicorn_worker.UvicornWorker --bind 127.0.0.1:8000 gunicorn_app:app
 
-Clients connect to http://127.0.0.1:8000/metamcp/default/mcp. With more than one worker, set METAMCP_SECRET_KEYS, so that
-each of them reads the session ids and cursors of the others; each worker starts the stdio servers for itself.
+Clients connect to http://127.0.0.1:8000/metamcp/default/mcp. With more than one worker, set METAMCP_SECRET_KEYS, so
+that each of them reads the session ids and cursors of the others; each worker starts the stdio servers for itself.
 """
 
 import os

@@ -6,12 +6,10 @@
 Layers wrap from the inside outwards: a request passes Observe first, then Authenticate, then RateLimit.
 """
 
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi import Authenticate, Observe, RateLimit
-from metamcp_asgi.asgi.ratelimit import Policy
 from metamcp_asgi.config.snapshot import Key, Principal, digest_of
 from metamcp_asgi.config.snapshot import RateLimit as Rate
 
@@ -19,3 +17,11 @@ from metamcp_asgi.config.snapshot import RateLimit as Rate
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     name = scope["metamcp.principal"].name
     await PlainTextResponse(f"Hello, {name}\n")(scope, receive, send)
+
+
+ada = Key(digest_of("sk_mt_example"), Principal(id="key:ada", kind="key", name="Ada"))
+
+app: ASGIApp = hello
+app = RateLimit(app, (Rate(max_rate=5, seconds=10), None))
+app = Authenticate(app, {ada.digest: ada})
+app = Observe(app, access_log=True)

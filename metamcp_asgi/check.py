@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from metamcp_asgi.aggregate.catalogue import Catalogue
+from metamcp_asgi.aggregate.view import View
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.protocol.revisions import LISTS
@@ -38,17 +39,34 @@ async def examine(snapshot: Snapshot, settings: Settings) -> int:
             click.echo(f"\n{catalogue.server.name} {catalogue.unavailable}", err=True)
             if catalogue.server.stderr:
                 click.echo("".join(f"    {line}\n" for line in catalogue.server.stderr.splitlines()[-10:]), err=True)
-        left_out = [
-            (name, tool) for name in snapshot.endpoints for tool in gateway.aggregator.namespace(name).view.left_out
-        ]
+        left_out = [(name, tool) for name in snapshot.endpoints for tool in _view(gateway, name).left_out]
         for name, tool in left_out:
             click.echo(f"\nendpoint {name}: {tool} is left out, because another tool has its name", err=True)
+        for place in _idle_overrides(gateway):
+            click.echo(f"\n{place} changes nothing: its server has no such tool", err=True)
         click.echo()
         for name, endpoint in snapshot.endpoints.items():
-            view = gateway.aggregator.namespace(name).view
+            view = _view(gateway, name)
             counts = ", ".join(f"{len(view.items[method])} {member}" for method, member in LISTS.items())
             click.echo(f"endpoint {name}: {counts}; {'open to everybody' if endpoint.open else 'asks for an API key'}")
         return 1 if failed or left_out else 0
+
+
+def _view(gateway: Gateway, endpoint: str) -> View:
+    running = gateway.aggregator.namespace(endpoint)
+    assert running is not None
+    return running.view
+
+
+def _idle_overrides(gateway: Gateway) -> list[str]:
+    """Return the places of switches and overrides of tools that do not exist: most often a slip of the pen."""
+    places = []
+    for name, namespace in gateway.snapshot.namespaces.items():
+        for server, tool in namespace.tools:
+            catalogue = gateway.aggregator.catalogues.get(server)
+            if catalogue is not None and catalogue.lists is not None and catalogue.find_tool(tool) is None:
+                places.append(f"namespaces.{name}.tools.{server}__{tool}")
+    return places
 
 
 def _row(catalogue: Catalogue) -> Sequence[str]:

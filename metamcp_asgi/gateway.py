@@ -164,6 +164,7 @@ class Gateway:
         self.snapshot = snapshot
         if self._started:
             self.aggregator.apply(snapshot)
+            self._streams.keep(snapshot.admits)
 
     async def reload(self) -> bool:
         """Read the configuration file again.
@@ -192,10 +193,10 @@ class Gateway:
         from watchfiles import awatch
 
         content = _content(path)
-        folder = path.absolute().parent  # noqa: ASYNC240 - touches no disk
+        folders = {path.absolute().parent, path.resolve().parent}  # noqa: ASYNC240 - once, at start
         try:
-            # The folder, because a file that is replaced is another file, and a link may lead elsewhere.
-            async for _ in awatch(folder, recursive=False, debounce=200, step=50):
+            # Folders, because a file that is replaced is another file; where a link leads, too.
+            async for _ in awatch(*folders, recursive=False, debounce=200, step=50):
                 if (now := _content(path)) != content and now is not None:
                     content = now
                     await self.reload()

@@ -1,6 +1,7 @@
 """Runs a gateway under uvicorn, and tells the operator what is served and how to reach it."""
 
 import asyncio
+import contextlib
 import json
 import math
 import signal
@@ -45,7 +46,9 @@ def run(gateway: Gateway, config: Path) -> int:
         gateway,
         config,
     )
-    server.run()
+    # uvicorn raises the signal that ended it once more, for whoever runs it.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
     return 0 if server.started else 1
 
 
@@ -125,7 +128,12 @@ async def _report(gateway: Gateway) -> None:
         while waiting:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for future in done:
-                click.echo(f"  {describe(waiting.pop(future))}")
+                catalogue = waiting.pop(future)
+                click.echo(f"  {describe(catalogue)}")
+                if catalogue.lists is None:
+                    click.echo(
+                        "".join(f"      {line}\n" for line in catalogue.server.stderr.splitlines()[-10:]), nl=False
+                    )
     finally:
         for future in waiting:
             future.cancel()

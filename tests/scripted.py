@@ -168,7 +168,9 @@ class EventStream:
         await self._send({"type": "http.response.body", "body": data.encode(), "more_body": True})
 
     async def message(self, message: Mapping[str, Any], event_id: str = "") -> None:
-        await self.raw(f"{f'id: {event_id}{chr(10)}' if event_id else ''}event: message\ndata: {json.dumps(message)}\n\n")
+        await self.raw(
+            f"{f'id: {event_id}{chr(10)}' if event_id else ''}event: message\ndata: {json.dumps(message)}\n\n"
+        )
 
     async def close(self) -> None:
         await self._send({"type": "http.response.body", "body": b""})
@@ -237,9 +239,7 @@ class LegacyServer(_Announcing):
 
     _numbers = itertools.count(1)
 
-    def __init__(
-        self, offer: Offer, *, list_changed: bool = True, unknown: int = 404, has_stream: bool = True
-    ) -> None:
+    def __init__(self, offer: Offer, *, list_changed: bool = True, unknown: int = 404, has_stream: bool = True) -> None:
         super().__init__(offer)
         self.list_changed = list_changed
         self.unknown = unknown
@@ -258,7 +258,9 @@ class LegacyServer(_Announcing):
                 await self._initialize(message, send)
                 return
             if not session:
-                await reply(send, 400, {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": "No session"}})
+                await reply(
+                    send, 400, {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": "No session"}}
+                )
                 return
         if session not in self.sessions:
             error = {"code": -32001, "message": "Session not found"}
@@ -361,9 +363,7 @@ class ModernServer(_Announcing):
         stream = await EventStream(send).open()
         tag = {"io.modelcontextprotocol/subscriptionId": message["id"]}
         params = {"notifications": message["params"]["notifications"], "_meta": tag}
-        await stream.message(
-            {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params}
-        )
+        await stream.message({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params})
         with self.listener() as queue:
             await pump(stream, queue, receive)
 

@@ -30,7 +30,7 @@ _MIRRORED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri
 async def until(condition: Callable[[], Any], within: float = 10.0) -> Any:
     """Waits for what no event tells, and returns the first true value."""
     async with asyncio.timeout(within):
-        while not (value := condition()):
+        while not (value := condition()):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.005)
         return value
 
@@ -256,5 +256,8 @@ async def gateway(
     """Serves a gateway for these `mcpServers` and further sections of the configuration."""
     app = Gateway(compile_document({"mcpServers": servers, **sections}, environ={}), settings)
     limits = httpx2.Limits(max_connections=None)
-    async with serving(app, lifespan="on") as served, httpx2.AsyncClient(timeout=20, limits=limits, verify=False) as http:
+    async with (
+        serving(app, lifespan="on") as served,
+        httpx2.AsyncClient(timeout=20, limits=limits, verify=False) as http,
+    ):
         yield GatewayInProcess(app, served, http)

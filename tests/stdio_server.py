@@ -7,7 +7,8 @@
     tools_file: a file with names of further tools, read at each tools/list
 
 Tools: echo, pid, count, environ; crash and leave (exit code 3 and 0 during the call); slow (answers when the file in
-its argument `until` exists); announce (says that its list of tools has changed); steps (reports progress, if asked to).
+its argument `until` exists); announce (says that its list of tools has changed); hang_up (ends the listen streams of
+a modern one); steps (reports progress, if asked to).
 """
 
 import json
@@ -70,6 +71,9 @@ def call(request):
         wait_for(arguments["until"])
     if name == "announce":
         announce()
+    if name == "hang_up":
+        while listening:
+            answer({"id": listening.pop()}, {})
     if name == "steps":
         token = params.get("_meta", {}).get("progressToken")
         for step in range(arguments["steps"]):
@@ -104,7 +108,7 @@ def handle(request):
         params = {"notifications": request["params"]["notifications"], "_meta": tag}
         say({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params})
     elif method == "tools/list":
-        names = ["echo", "pid", "count", "environ", "crash", "leave", "slow", "announce", "steps"]
+        names = ["echo", "pid", "count", "environ", "crash", "leave", "slow", "announce", "hang_up", "steps"]
         names += options.get("tools", [])
         if "tools_file" in options:
             names += Path(options["tools_file"]).read_text().split()

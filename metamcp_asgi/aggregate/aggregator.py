@@ -14,6 +14,8 @@ from metamcp_asgi.aggregate.dispatch import dispatch
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
 from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.errors import ProtocolError
+from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST
 from metamcp_asgi.protocol.outcome import Outcome
 from metamcp_asgi.upstream.pool import Pool
 from metamcp_asgi.upstream.request import Change
@@ -86,12 +88,20 @@ class Aggregator:
         Raises:
             ProtocolError: The call itself is wrong.
         """
-        running, private = self._endpoints[call.endpoint]
-        return await dispatch(call, running, private=private)
+        served = self._endpoints.get(call.endpoint)
+        if served is None:
+            raise ProtocolError(INVALID_REQUEST, f"Endpoint {call.endpoint} no longer exists")
+        return await dispatch(call, served[0], private=served[1])
 
-    def namespace(self, endpoint: str) -> Running:
-        """Return the running namespace behind an endpoint."""
-        return self._endpoints[endpoint][0]
+    def namespace(self, endpoint: str) -> Running | None:
+        """Return the running namespace behind an endpoint, if that exists."""
+        served = self._endpoints.get(endpoint)
+        return served[0] if served is not None else None
+
+    def instructions(self, endpoint: str) -> str:
+        """Return what a model should know of an endpoint; may be empty."""
+        running = self.namespace(endpoint)
+        return running.config.description if running is not None else ""
 
     def listen(self, endpoint: str, listener: Callable[[list[Change]], None]) -> Callable[[], None]:
         """Have ``listener`` told which kinds of list have changed on an endpoint; return what ends that."""

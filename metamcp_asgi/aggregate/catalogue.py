@@ -163,9 +163,8 @@ class Catalogue:
 
     async def _read(self, name: str, kinds: tuple[Change, ...]) -> None:
         try:
-            lists = self.lists
-            if lists is None or kinds == tuple(LISTS_OF):
-                kinds, lists = tuple(LISTS_OF), _NOTHING
+            if self.lists is None:
+                kinds = tuple(LISTS_OF)
             capabilities = self.server.peer.capabilities if self.server.peer is not None else {}
             methods = [method for kind in kinds if kind in capabilities for method in LISTS_OF[kind]]
             read = await asyncio.gather(*map(self._read_list, methods))
@@ -173,7 +172,9 @@ class Catalogue:
             self.error = str(error).removeprefix(f"Server {self.server.name!r} ")
             logger.warning("%s; its lists could not be read", error)
         else:
-            self.lists = {**lists, **dict(zip(methods, read, strict=True))}
+            # Only what was read here is replaced: other lists may have been read meanwhile.
+            asked = {method: _NOTHING[method] for kind in kinds for method in LISTS_OF[kind]}
+            self.lists = {**(self.lists or {}), **asked, **dict(zip(methods, read, strict=True))}
             self.error = ""
         finally:
             del self._reading[name]
@@ -212,7 +213,7 @@ class Catalogue:
     def _freshness(self, members: Members, started: float) -> tuple[float, bool]:
         peer = self.server.peer
         if peer is not None and peer.era == "legacy":
-            return started + (ANNOUNCED_FRESH if peer.changes() else SILENT_FRESH), False
+            return started + (ANNOUNCED_FRESH if self.server.announces else SILENT_FRESH), False
         ttl = _decode(members.get("ttlMs"), 0)
         ttl = ttl if isinstance(ttl, int | float) and ttl > 0 else 0
         return started + ttl / 1000, _decode(members.get("cacheScope"), "") == "public"

@@ -146,6 +146,21 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     endpoints: Mapping[str, Endpoint]
     keys: Mapping[bytes, Key] = {}
 
+    def admits(self, endpoint: str, principal: Principal) -> bool:
+        """Tell whether a principal may still use an endpoint.
+
+        Args:
+            endpoint: The endpoint's name.
+            principal: Who was admitted under this snapshot or an earlier one.
+        """
+        served = self.endpoints.get(endpoint)
+        if served is None or principal.kind == "anonymous":
+            return served is not None and served.open
+        return any(
+            key.principal.id == principal.id and (key.endpoints is None or endpoint in key.endpoints)
+            for key in self.keys.values()
+        )
+
 
 def digest_of(key: str | bytes) -> bytes:
     """Return the SHA-256 digest under which a key is stored; keys carry enough entropy to need no salt.

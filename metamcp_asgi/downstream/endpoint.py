@@ -127,6 +127,8 @@ class MCPEndpoint:
                 return
             if message.id is None:
                 raise ProtocolError(INVALID_REQUEST, "Invalid request: id must be a string or an integer")
+            if message.result is not UNSET or message.error is not UNSET:
+                raise ProtocolError(INVALID_REQUEST, "Invalid request: it is a response as well")
             request_id = None if message.id is UNSET else message.id
             params, fields = _params(message)
         except ProtocolError as error:

@@ -77,7 +77,7 @@ class LegacyLeg:
             return
         revision = negotiate(requested)
         session_id = self._sessions.create(endpoint.name, principal.id, revision)
-        instructions = self._aggregator.namespace(endpoint.name).config.description
+        instructions = self._aggregator.instructions(endpoint.name)
         body = jsonrpc.response(request_id, initialize_result(revision, instructions))
         await send_message(send, 200, body, [(b"mcp-session-id", session_id.encode())])
 
@@ -129,7 +129,7 @@ class LegacyLeg:
 
             return self._aggregator.listen(endpoint.name, told)
 
-        await self._streams.serve(receive, send, subscribe, key=session.sid)
+        await self._streams.serve(receive, send, subscribe, whose=(endpoint.name, principal), key=session.sid)
 
     async def end(self, endpoint: Endpoint, principal: Principal, headers: Headers, scope: Scope, send: Send) -> None:
         """Answer a DELETE: the session is over (T-59); its calls in flight go on, as their clients still wait."""
@@ -236,6 +236,9 @@ class LegacyLeg:
                 self._in_flight[session.sid, request_id] = _Work(task)
         try:
             answers = await asyncio.gather(*(task for _, task in works), return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
             # A request that was cancelled gets no response (CN-02).
             answered = [answer for answer in answers if isinstance(answer, bytes)]
             if answered:

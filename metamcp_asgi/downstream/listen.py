@@ -63,6 +63,7 @@ async def serve_listen(
         receive,
         send,
         lambda put: aggregator.listen(call.endpoint, lambda kinds: told(kinds, put)),
+        whose=(call.endpoint, call.principal),
         first=[frame(jsonrpc.notification("notifications/subscriptions/acknowledged", encode(honoured)))],
         last=frame(jsonrpc.response(request_id, encode({"resultType": "complete", "_meta": tag}))),
     )

@@ -140,9 +140,9 @@ class ModernLeg:
     async def _answer(self, call: Call, request_id: RequestId, declared: Raw) -> tuple[int, bytes]:
         """Return status and body of the response."""
         if call.method == "server/discover":
-            running = self._aggregator.namespace(call.endpoint)
             private = call.principal.kind != "anonymous"
-            return 200, jsonrpc.response(request_id, discover_result(running.config.description, private=private))
+            result = discover_result(self._aggregator.instructions(call.endpoint), private=private)
+            return 200, jsonrpc.response(request_id, result)
         try:
             outcome = await self._aggregator.call(call)
         except ProtocolError as error:

@@ -10,6 +10,7 @@ from typing import Final
 
 from starlette.types import Receive, Send
 
+from metamcp_asgi.config.snapshot import Principal
 from metamcp_asgi.downstream.reply import STREAM_HEADERS
 from metamcp_asgi.protocol.sse import KEEP_ALIVE
 
@@ -45,6 +46,7 @@ class Streams:
         send: Send,
         subscribe: Callable[[Callable[[bytes], None]], Callable[[], None]],
         *,
+        whose: tuple[str, Principal],
         key: bytes | None = None,
         first: Sequence[bytes] = (),
         last: bytes = b"",
@@ -55,11 +57,12 @@ class Streams:
             receive: The ASGI channel, read only to see the client leave.
             send: The ASGI channel.
             subscribe: Is given what takes an event's bytes; returns what ends the subscription.
+            whose: The endpoint, and who listens there.
             key: Streams with the same key replace each other.
             first: Events that come first.
             last: Is sent when the stream is ended from our side.
         """
-        stream = _Stream()
+        stream = _Stream(whose)
         if key is not None:
             if (older := self._by_key.get(key)) is not None:
                 older.end()
@@ -82,6 +85,16 @@ class Streams:
             self._open.discard(stream)
             if key is not None and self._by_key.get(key) is stream:
                 del self._by_key[key]
+
+    def keep(self, allowed: Callable[[str, Principal], bool]) -> None:
+        """End the streams of those who may no longer listen.
+
+        Args:
+            allowed: Tells whether a principal may still use an endpoint.
+        """
+        for stream in self._open:
+            if not allowed(*stream.whose):
+                stream.end()
 
     def close(self) -> None:
         """End all streams; no further one is opened."""
@@ -110,9 +123,10 @@ class Streams:
 class _Stream:
     """One open stream and what waits to be sent on it."""
 
-    __slots__ = ("ended", "gone", "more", "waiting")
+    __slots__ = ("ended", "gone", "more", "waiting", "whose")
 
-    def __init__(self) -> None:
+    def __init__(self, whose: tuple[str, Principal]) -> None:
+        self.whose = whose
         self.waiting: list[bytes] = []
         self.more = asyncio.Event()
         self.ended = False

@@ -149,10 +149,11 @@ class ChannelSession:
         aclose: Ends the transport below.
     """
 
-    __slots__ = ("_channel", "_close", "_leg", "_tasks", "peer")
+    __slots__ = ("_channel", "_close", "_leg", "_tasks", "listening", "peer")
 
     def __init__(self, peer: Peer, channel: Channel, leg: Leg, aclose: Callable[[], Awaitable[None]]) -> None:
         self.peer = peer
+        self.listening = True
         self._channel = channel
         self._leg = leg
         self._close = aclose

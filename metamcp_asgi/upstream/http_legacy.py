@@ -55,6 +55,7 @@ class LegacyHTTP:
         self._leg = LegacyLeg()
         self._last_id = 0
         self._tasks = Tasks()
+        self.listening = False
         self._in_session = False
         self._ended = False
         self._post = runtime.http.target(server.url, post_headers(server))
@@ -171,6 +172,7 @@ class LegacyHTTP:
         """Keep the session's own stream open, where the server has one (T-56)."""
         stream = EventStream(self._limit, lambda message: self._take(message, None, None))
         while True:
+            self.listening = False
             with contextlib.suppress(UpstreamUnavailable):
                 response = await self._get(stream.last_id)
                 if not response.event_stream:
@@ -178,6 +180,7 @@ class LegacyHTTP:
                     if response.status == 404:
                         self._events.lost("no longer knows our session (HTTP 404)")
                     return
+                self.listening = True
                 with contextlib.suppress(UpstreamError):
                     await stream.read(response, None)
             await asyncio.sleep(RETRY if stream.retry is None else max(stream.retry / 1000, 0.1))

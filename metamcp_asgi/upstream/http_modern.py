@@ -56,10 +56,11 @@ LISTEN_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 class ModernHTTP:
     """What ``Session`` promises, for a modern server over HTTP."""
 
-    __slots__ = ("_events", "_http", "_last_id", "_leg", "_limit", "_target", "_tasks", "peer")
+    __slots__ = ("_events", "_http", "_last_id", "_leg", "_limit", "_target", "_tasks", "listening", "peer")
 
     def __init__(self, server: Server, runtime: Runtime, events: Events, peer: Peer) -> None:
         self.peer = peer
+        self.listening = True
         self._events = events
         self._http = runtime.http
         self._limit = runtime.max_message_bytes
@@ -106,6 +107,7 @@ class ModernHTTP:
             with contextlib.suppress(UpstreamError):
                 if isinstance(await self.send(modern.listen(self.peer)), Failure):
                     logger.debug("A server announces changes but does not let us listen")
+                    self.listening = False
                     return
             if asyncio.get_running_loop().time() - started > LISTEN_BACKOFF[-1]:
                 attempt = 0

@@ -95,6 +95,8 @@ class Session(Protocol):
     """One usable connection to a server, whatever its transport."""
 
     peer: Peer
+    listening: bool
+    """Whether a stream is open on which the server can tell of changes."""
 
     async def send(self, request: Request) -> Outcome:
         """Send a request and return its outcome.

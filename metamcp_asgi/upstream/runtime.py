@@ -1,9 +1,10 @@
 """What every connection to a server needs from the process it runs in."""
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from metamcp_asgi.errors import UpstreamUnavailable
@@ -11,6 +12,9 @@ from metamcp_asgi.upstream.http1 import HTTPClient
 from metamcp_asgi.upstream.reaper import Reaper
 
 __all__ = ["Runtime"]
+
+TURN_SECONDS = 2.0
+"""How long the opening of one session keeps others from starting theirs."""
 
 
 class Runtime:
@@ -35,9 +39,21 @@ class Runtime:
         self.max_message_bytes = max_message_bytes
         self.http = HTTPClient(environ=self.environ)
         self.reaper = Reaper()
-        self.opening = asyncio.Semaphore(connect_concurrency)
+        self._opening = asyncio.Semaphore(connect_concurrency)
         self._free_children = max_children
         self._max_children = max_children
+
+    @contextlib.asynccontextmanager
+    async def opening_slot(self) -> AsyncIterator[None]:
+        """Wait for one's turn to open a session; whoever is slow gives way to the next after a while."""
+        await self._opening.acquire()
+        timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self._opening.release)
+        try:
+            yield
+        finally:
+            if asyncio.get_running_loop().time() < timer.when():
+                timer.cancel()
+                self._opening.release()
 
     def take_child(self) -> None:
         """Count one more child.

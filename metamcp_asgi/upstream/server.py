@@ -82,6 +82,11 @@ class Server:
         self._others = Sessions(self._open, idle_seconds, MAX_SESSIONS)
         self._tasks = Tasks()
 
+    @property
+    def announces(self) -> bool:
+        """Whether the server says when its lists change, and we hear it."""
+        return self._main is not None and self._main.listening and bool(self._main.peer.changes())
+
     def start(self) -> None:
         """Open the main session in the background and keep it open."""
         self._tasks.start(self._keep(), f"keep {self.name}")
@@ -186,7 +191,7 @@ class Server:
             self._wake.clear()
             self._over = over = _Over(lambda kind: self._listener(self, kind))
             try:
-                async with self._runtime.opening, asyncio.timeout(OPEN_SECONDS):
+                async with self._runtime.opening_slot(), asyncio.timeout(OPEN_SECONDS):
                     session = await self._open(over)
             except (UpstreamError, TimeoutError) as error:
                 self._failed(str(error) or f"did not open a session within {OPEN_SECONDS:g} seconds", error)

@@ -53,6 +53,7 @@ class Sessions:
         self._limit = limit
         self._kept: dict[str, _Kept] = {}
         self._busy_once = 0
+        self._sweep: asyncio.Task[None] | None = None
         self._tasks = Tasks()
 
     async def send(self, key: str | None, request: Request) -> Outcome:
@@ -63,14 +64,10 @@ class Sessions:
         """
         if key is None:
             return await self._once(request)
-        kept = self._keep(key)
         try:
-            return await (await kept.session()).send(request)
+            return await self._through(self._keep(key), request)
         except SessionLost:
-            kept = self._renew(key, kept)
-            return await (await kept.session()).send(request)
-        finally:
-            kept.leave()
+            return await self._through(self._keep(key), request)
 
     async def aclose(self) -> None:
         """Close all sessions."""
@@ -91,39 +88,46 @@ class Sessions:
             if session is not None:
                 self._tasks.start(session.aclose(), "close session")
 
-    def _keep(self, key: str) -> "_Kept":
-        kept = self._kept.get(key)
-        if kept is None or kept.over:
-            if len(self._kept) >= self._limit and not self._close_longest_idle():
-                raise UpstreamUnavailable(f"has {self._limit} sessions open and in use, which is the most allowed")
-            kept = self._kept[key] = _Kept(self._open_session)
-            if len(self._kept) == 1:
-                self._tasks.start(self._close_idle(), "close idle sessions")
+    async def _through(self, kept: "_Kept", request: Request) -> Outcome:
         kept.enter()
+        try:
+            return await (await kept.session()).send(request)
+        except SessionLost as error:
+            kept.lost(str(error))
+            raise
+        finally:
+            kept.leave()
+
+    def _keep(self, key: str) -> "_Kept":
+        """Return the session of a key, a new one where there is none or it is over."""
+        kept = self._kept.get(key)
+        if kept is not None and not kept.over:
+            return kept
+        if kept is not None:
+            self._close(key)
+        elif len(self._kept) >= self._limit and not self._close_longest_idle():
+            raise UpstreamUnavailable(f"has {self._limit} sessions open and in use, which is the most allowed")
+        kept = self._kept[key] = _Kept(self._open_session)
+        if self._sweep is None:
+            self._sweep = self._tasks.start(self._close_idle(), "close idle sessions")
         return kept
 
-    def _renew(self, key: str, lost: "_Kept") -> "_Kept":
-        lost.leave()
-        if self._kept.get(key) is lost:
-            del self._kept[key]
-            self._tasks.start(lost.aclose(), "close lost session")
-        return self._keep(key)
+    def _close(self, key: str) -> None:
+        self._tasks.start(self._kept.pop(key).aclose(), "close session")
 
     def _close_longest_idle(self) -> bool:
         idle = [(kept.idle_since, key) for key, kept in self._kept.items() if kept.idle_since is not None]
-        if not idle:
-            return False
-        self._tasks.start(self._kept.pop(min(idle)[1]).aclose(), "close session")
-        return True
+        if idle:
+            self._close(min(idle)[1])
+        return bool(idle)
 
     async def _close_idle(self) -> None:
-        while self._kept:
+        while True:
             await asyncio.sleep(self._idle_seconds / 4)
             now = asyncio.get_running_loop().time()
             for key, kept in list(self._kept.items()):
                 if kept.over or (kept.idle_since is not None and now - kept.idle_since > self._idle_seconds):
-                    del self._kept[key]
-                    await kept.aclose()
+                    self._close(key)
 
 
 class _Kept:

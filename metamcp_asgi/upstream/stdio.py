@@ -112,10 +112,8 @@ async def _open(channel: Channel, era: str) -> Peer:
     probe = asyncio.create_task(channel.call("server/discover", DISCOVER))
     legacy: asyncio.Task[Peer] | None = None
     try:
-        await asyncio.wait({probe}, timeout=PROBE_ALONE)
+        await asyncio.wait({probe}, timeout=PROBE_ALONE if era == "auto" else None)
         if not probe.done():
-            if era == "modern":
-                raise UpstreamProtocolError(f"did not answer server/discover within {PROBE_ALONE:g} s")
             legacy = asyncio.create_task(handshake(channel))
             await asyncio.wait({probe, legacy}, return_when=asyncio.FIRST_COMPLETED)
             if legacy.done() and isinstance(legacy.exception(), HandshakeRefused):

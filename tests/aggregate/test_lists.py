@@ -1,6 +1,7 @@
 """What lists say while servers are slow, down, broken or changing; and that clients are told."""
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 
@@ -33,6 +34,7 @@ class TestOneBadServer:
         async with serving(hangs) as bad, serving(LegacyServer(Offer())) as good:
             servers = {"bad": {"url": f"{bad.origin}/mcp"}, "good": {"url": f"{good.origin}/mcp"}}
             async with gateway(servers, Settings(server_deadline=0.3)) as g:
+                await g.ready("good")
                 for client in (g, await g.session()):
                     async with asyncio.timeout(2):
                         result = await client.result("tools/list")
@@ -157,7 +159,7 @@ class TestPages:
     """Servers that give their list in pages."""
 
     class Paged(LegacyServer):
-        cursors = ["", "next", None]
+        cursors: tuple[str | None, ...] = ("", "next", None)
 
         async def request(self, message, session, receive, send):
             if message["method"] != "tools/list":
@@ -174,7 +176,7 @@ class TestPages:
 
     async def test_a_cursor_that_comes_again_ends_the_list(self):
         app = self.Paged(Offer())
-        app.cursors = ["same", "same"]
+        app.cursors = ("same", "same")
         async with serving(app) as up, gateway({"s": {"url": f"{up.origin}/mcp"}}) as g:
             async with asyncio.timeout(5):
                 assert await g.tools() == ["s__page0", "s__page1"]
@@ -229,10 +231,13 @@ class TestStale:
     async def test_the_freshness_of_the_list_is_that_of_its_shortest_part(self):
         quick, slow = Offer(), Offer()
         quick.ttl_ms, slow.ttl_ms = 30_000, 3_000_000
-        async with serving(ModernServer(quick)) as a, serving(ModernServer(slow)) as b:
-            async with gateway({"a": {"url": f"{a.origin}/mcp"}, "b": {"url": f"{b.origin}/mcp"}}) as g:
-                await g.ready()
-                assert 20_000 < (await g.result("tools/list"))["ttlMs"] <= 30_000
+        async with (
+            serving(ModernServer(quick)) as a,
+            serving(ModernServer(slow)) as b,
+            gateway({"a": {"url": f"{a.origin}/mcp"}, "b": {"url": f"{b.origin}/mcp"}}) as g,
+        ):
+            await g.ready()
+            assert 20_000 < (await g.result("tools/list"))["ttlMs"] <= 30_000
 
 
 class TestChanges:
@@ -311,7 +316,7 @@ class TestChanges:
             await asyncio.sleep(0.05)
             gate.set()
             async with asyncio.timeout(5):
-                while "s__later" not in await g.tools():
+                while "s__later" not in await g.tools():  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
     async def test_lists_that_are_read_at_the_same_time_do_not_undo_each_other(self, monkeypatch):
@@ -325,20 +330,22 @@ class TestChanges:
                 reading.set()
                 await gate.wait()
 
-        async with serving(ModernServer(offer, list_changed=False)) as up:
-            async with gateway({"s": {"url": f"{up.origin}/mcp"}}) as g:
-                await g.ready()
-                offer.before = wait
-                prompts = asyncio.create_task(g.result("prompts/list"))
-                await reading.wait()
-                offer.add("later")
-                assert "s__later" in await g.tools()
-                offer.ttl_ms = 60_000
-                gate.set()
-                await prompts
-                catalogue = g.gateway.aggregator.catalogues["s"]
-                await until(lambda: not catalogue._reading)
-                assert catalogue.find_tool("later") is not None
+        async with (
+            serving(ModernServer(offer, list_changed=False)) as up,
+            gateway({"s": {"url": f"{up.origin}/mcp"}}) as g,
+        ):
+            await g.ready()
+            offer.before = wait
+            prompts = asyncio.create_task(g.result("prompts/list"))
+            await reading.wait()
+            offer.add("later")
+            assert "s__later" in await g.tools()
+            offer.ttl_ms = 60_000
+            gate.set()
+            await prompts
+            catalogue = g.gateway.aggregator.catalogues["s"]
+            await until(lambda: not catalogue._reading)
+            assert catalogue.find_tool("later") is not None
 
     @pytest.mark.parametrize("kind", [LegacyServer, ModernServer])
     async def test_what_changed_while_the_stream_was_broken_is_noticed(self, kind):
@@ -357,29 +364,33 @@ class TestChanges:
         monkeypatch.setattr(catalogue_module, "SILENT_FRESH", 0.05)
         monkeypatch.setattr(catalogue_module, "LEAST_FRESH", 0.0)
         offer = Offer()
-        async with serving(LegacyServer(offer, has_stream=False)) as up:
-            async with gateway({"s": {"url": f"{up.origin}/mcp"}}) as g:
-                assert await g.tools() == ["s__echo"]
-                offer.add("later")
-                async with asyncio.timeout(3):
-                    while "s__later" not in await g.tools():
-                        await asyncio.sleep(0.05)
+        async with (
+            serving(LegacyServer(offer, has_stream=False)) as up,
+            gateway({"s": {"url": f"{up.origin}/mcp"}}) as g,
+        ):
+            assert await g.tools() == ["s__echo"]
+            offer.add("later")
+            async with asyncio.timeout(3):
+                while "s__later" not in await g.tools():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
     async def test_a_silent_servers_new_tool_is_found_when_it_is_called(self, monkeypatch):
         monkeypatch.setattr(catalogue_module, "SILENT_FRESH", 0.0)
         monkeypatch.setattr(catalogue_module, "LEAST_FRESH", 0.0)
         offer = Offer()
-        async with serving(LegacyServer(offer, list_changed=False)) as up:
-            async with gateway({"s": {"url": f"{up.origin}/mcp"}}) as g:
-                assert await g.tools() == ["s__echo"]
-                offer.add("later")
-                assert await g.text("s__later") == "{}"
+        async with (
+            serving(LegacyServer(offer, list_changed=False)) as up,
+            gateway({"s": {"url": f"{up.origin}/mcp"}}) as g,
+        ):
+            assert await g.tools() == ["s__echo"]
+            offer.add("later")
+            assert await g.text("s__later") == "{}"
 
 
 class TestSwitchedOff:
     """What a client sees of a tool that the namespace switches off, or changes."""
 
-    SECTIONS = {
+    SECTIONS: ClassVar = {
         "namespaces": {
             "n": {
                 "servers": ["s"],
@@ -395,27 +406,31 @@ class TestSwitchedOff:
     async def test_it_answers_with_metamcps_text_to_clients_of_either_era(self):
         offer = Offer()
         offer.add("other")
-        async with serving(LegacyServer(offer)) as up:
-            async with gateway({"s": {"url": f"{up.origin}/mcp"}}, **self.SECTIONS) as g:
-                for client in (g, await g.session()):
-                    assert await client.tools() == ["s__better"]
-                    for name in ("s__echo", "s__repeat", "echo", "repeat"):
-                        result = await client.call(name)
-                        assert result["isError"] is True
-                        assert result["content"] == [
-                            {
-                                "type": "text",
-                                "text": f'Access denied to tool "{name}": '
-                                "Tool has been marked as inactive in this namespace",
-                            }
-                        ]
-                    for name in ("s__better", "s__other"):
-                        assert await client.text(name) == "{}"
-                    for name in ("s__nothing", "nothing", "t__echo", "s__", "__echo", ""):
-                        assert (await client.ask("tools/call", name=name, arguments={}))["error"]["code"] == -32602
-                assert [name for name, _ in offer.executed] == ["other"] * 4
+        async with (
+            serving(LegacyServer(offer)) as up,
+            gateway({"s": {"url": f"{up.origin}/mcp"}}, **self.SECTIONS) as g,
+        ):
+            for client in (g, await g.session()):
+                assert await client.tools() == ["s__better"]
+                for name in ("s__echo", "s__repeat", "echo", "repeat"):
+                    result = await client.call(name)
+                    assert result["isError"] is True
+                    assert result["content"] == [
+                        {
+                            "type": "text",
+                            "text": f'Access denied to tool "{name}": '
+                            "Tool has been marked as inactive in this namespace",
+                        }
+                    ]
+                for name in ("s__better", "s__other"):
+                    assert await client.text(name) == "{}"
+                for name in ("s__nothing", "nothing", "t__echo", "s__", "__echo", ""):
+                    assert (await client.ask("tools/call", name=name, arguments={}))["error"]["code"] == -32602
+            assert [name for name, _ in offer.executed] == ["other"] * 4
 
     async def test_it_is_refused_even_when_called_before_anything_was_listed(self):
-        async with serving(LegacyServer(Offer())) as up:
-            async with gateway({"s": {"url": f"{up.origin}/mcp"}}, **self.SECTIONS) as g:
-                assert "marked as inactive" in (await g.call("s__echo"))["content"][0]["text"]
+        async with (
+            serving(LegacyServer(Offer())) as up,
+            gateway({"s": {"url": f"{up.origin}/mcp"}}, **self.SECTIONS) as g,
+        ):
+            assert "marked as inactive" in (await g.call("s__echo"))["content"][0]["text"]

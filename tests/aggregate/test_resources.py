@@ -25,7 +25,10 @@ async def endpoint(kind=LegacyServer, **offers):
         for name, offer in offers.items():
             up = await stack.enter_async_context(serving(kind(offer)))
             servers[name] = {"url": f"{up.origin}/mcp"}
-        yield await stack.enter_async_context(gateway(servers))
+        running = await stack.enter_async_context(gateway(servers))
+        # Which URIs are told apart depends on which servers are known to have them.
+        await running.ready()
+        yield running
 
 
 async def uris(client, method="resources/list", member="resources", key="uri"):
@@ -137,7 +140,9 @@ async def test_the_app_of_a_tool_is_published_under_its_new_uri():
 
 async def test_a_renamed_resource_keeps_everything_else():
     a, b = offer_of("a"), offer_of("b", "file:///x")
-    a.lists["resources/list"] = [{"uri": "file:///x", "name": "n", "mimeType": "text/plain", "size": 3, "_meta": {"k": 1}}]
+    a.lists["resources/list"] = [
+        {"uri": "file:///x", "name": "n", "mimeType": "text/plain", "size": 3, "_meta": {"k": 1}}
+    ]
     async with endpoint(a=a, b=b) as g:
         first = (await g.result("resources/list"))["resources"][0]
         assert first == {"uri": "a+file:///x", "name": "n", "mimeType": "text/plain", "size": 3, "_meta": {"k": 1}}

@@ -29,7 +29,10 @@ class TestNames:
         assert called(view, "inner__tool") == ("inner", "tool")
 
     def test_servers_come_in_the_order_of_the_namespace_and_tools_in_that_of_their_names(self):
-        forward, backward = view_of(tools("b", "z", "a"), tools("a", "m")), view_of(tools("a", "m"), tools("b", "z", "a"))
+        forward, backward = (
+            view_of(tools("b", "z", "a"), tools("a", "m")),
+            view_of(tools("a", "m"), tools("b", "z", "a")),
+        )
         assert names(forward) == ["b__a", "b__z", "a__m"]
         assert names(backward) == ["a__m", "b__a", "b__z"]
 
@@ -44,9 +47,7 @@ class TestNames:
         assert called(view, "x") is None
 
     def test_a_bare_name_is_never_taken_for_another_servers_qualified_name(self):
-        overridden = view_of(
-            tools("a", "x"), tools("b", "a__x"), overrides={("a", "x"): ToolOverride(name="y")}
-        )
+        overridden = view_of(tools("a", "x"), tools("b", "a__x"), overrides={("a", "x"): ToolOverride(name="y")})
         assert called(overridden, "a__x") == ("a", "x")
         switched_off = view_of(tools("a", "x"), tools("b", "a__x"), overrides={("a", "x"): off()})
         assert called(switched_off, "a__x") is None
@@ -99,7 +100,9 @@ class TestOverrides:
             assert called(view, name) == ("a", "x"), name
 
     def test_title_and_description_replace_the_servers(self):
-        own = catalogue("a", tools=[entry("tools/list", "x", title="T", description="D", inputSchema={"type": "object"})])
+        own = catalogue(
+            "a", tools=[entry("tools/list", "x", title="T", description="D", inputSchema={"type": "object"})]
+        )
         override = ToolOverride(title="new title", description="")
         assert listed(view_of(own, overrides={("a", "x"): override})) == [
             {"name": "a__x", "title": "new title", "description": "", "inputSchema": {"type": "object"}}
@@ -112,7 +115,11 @@ class TestOverrides:
 
     def test_annotations_are_merged_key_by_key(self):
         own = catalogue(
-            "a", tools=[entry("tools/list", "x", annotations={"readOnlyHint": True, "title": "A"}), entry("tools/list", "y")]
+            "a",
+            tools=[
+                entry("tools/list", "x", annotations={"readOnlyHint": True, "title": "A"}),
+                entry("tools/list", "y"),
+            ],
         )
         change = ToolOverride(annotations={"readOnlyHint": False, "idempotentHint": True})
         x, y = listed(view_of(own, overrides={("a", "x"): change, ("a", "y"): change}))

@@ -1,7 +1,7 @@
 """The laboratory: one gateway in front of a server of each kind, shared by the tests of a worker.
 
-`um` modern HTTP, `us` modern stdio, `ul` legacy Streamable HTTP with sessions, `ux` HTTP+SSE, `ud` legacy stdio, all made
-with the Python SDK; `raw` and `old` are scripted, modern and legacy.
+`um` modern HTTP, `us` modern stdio, `ul` legacy Streamable HTTP with sessions, `ux` HTTP+SSE and `ud` legacy stdio are
+made with the Python SDK; `raw` and `old` are scripted, modern and legacy.
 """
 
 import contextlib

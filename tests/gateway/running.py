@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -41,7 +41,9 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served(app: ASGIApp, lifespan: str = "auto", http: str = "auto") -> AsyncIterator[int]:
+async def served(
+    app: ASGIApp, lifespan: Literal["auto", "on", "off"] = "auto", http: Literal["auto", "h11", "httptools"] = "auto"
+) -> AsyncIterator[int]:
     """Serves an application for the length of a `with` block; yields the port."""
     config = uvicorn.Config(
         app,

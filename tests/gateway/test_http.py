@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import socket
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -282,7 +282,7 @@ async def test_requests_one_behind_the_other_on_one_connection(lab: Lab) -> None
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-async def test_a_client_that_does_not_read_does_not_hold_up_others(http: str) -> None:
+async def test_a_client_that_does_not_read_does_not_hold_up_others(http: Literal["h11", "httptools"]) -> None:
     server = RawServer("modern", ("large",))
     server.behaviour["tools/call"] = {"resultType": "complete", "content": [{"type": "text", "text": "x" * 5_000_000}]}
     async with served(server) as upstream:

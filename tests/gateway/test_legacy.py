@@ -351,3 +351,62 @@ async def test_keys_of_a_session(lab: Lab) -> None:
         assert (await session.request("ping")).status == 200
     without = await lab.client("keyed").send("POST", [*BASE, *session.headers], b"{}")
     assert without.status == 401
+
+
+async def test_ids_come_back_in_their_own_type(lab: Lab) -> None:
+    session = await lab.client().session()
+    for request_id in (0, -3, "7", "", "ü", 2**63, 2**64, -(2**63) - 1):
+        for answer in (
+            await session.request("ping", id=request_id),
+            await session.call("um__echo", {"text": "x"}, id=request_id),
+        ):
+            assert answer.message()["id"] == request_id
+            assert type(answer.message()["id"]) is type(request_id)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
+        '{"jsonrpc":"2.0","id":true,"method":"ping"}',
+        '{"jsonrpc":"2.0","id":{},"method":"ping"}',
+        '{"jsonrpc":"2.0","id":null,"method":"ping"}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[1]}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":null}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"raw__other","name":"raw__echo"}}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"raw__echo","_meta":5}}',
+        '{"jsonrpc":"2.0","id":1,"method":"tools/call"}',
+        '{"jsonrpc":"2.0","id":1,"method":"initialize","method":"ping"}',
+        "{",
+        "5",
+        '"x"',
+    ],
+)
+async def test_odd_bodies_within_a_session_are_refused(lab: Lab, body: str) -> None:
+    session = await lab.client().session()
+    before = lab.raw.count("tools/call")
+    answer = await session.client.post(body.encode(), session.headers)
+    assert answer.status in (200, 400), answer
+    assert answer.code() in (-32700, -32600, -32602)
+    assert lab.raw.count("tools/call") == before
+
+
+async def test_a_notification_that_opens_no_session(lab: Lab) -> None:
+    for method in ("initialize", "notifications/initialized", "tools/list"):
+        answer = await lab.client().post({"jsonrpc": "2.0", "method": method, "params": {}})
+        assert answer.status == 400
+        assert answer.header("mcp-session-id") is None
+
+
+async def test_a_batch_that_is_cancelled_whole(lab: Lab) -> None:
+    session = await lab.client().session("2025-03-26")
+    call = {"name": "um__hold", "arguments": {"tag": "whole"}}
+    body = json.dumps([request(3, "tools/call", **call)]).encode()
+    exchange = await session.client.open("POST", [*BASE, *session.headers], body)
+    await lab.witness.saw("whole started")
+    await session.notify("notifications/cancelled", {"requestId": 3})
+    await lab.witness.saw("whole cancelled", timeout=2)
+    answer = await asyncio.wait_for(exchange.answer(), 5)
+    assert answer.status in (200, 202)
+    assert b'"id"' not in answer.body

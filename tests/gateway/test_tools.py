@@ -16,7 +16,7 @@ from metamcp_asgi.upstream import stdio
 from tests.gateway.client import BASE, CAPABILITIES, CLIENT_INFO, MODERN, SERVER_INFO, VERSION, modern_request
 from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import KEY_A, KEY_B, gateway_over, served
-from tests.gateway.upstreams.raw import Error, Plain, RawServer, Seen, text_result, tool_named
+from tests.gateway.upstreams.raw import Behaviour, Error, Plain, RawServer, Seen, Stream, text_result, tool_named
 from tests.gateway.witness import witness_at
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -36,7 +36,7 @@ async def test_check_45_names(lab: Lab) -> None:
 async def test_check_45_names_split_at_the_first_separator() -> None:
     servers = {
         "a": RawServer(
-            "modern", ("b__c", "__d", "e_"), **{"tools/call": lambda s: text_result(s.params["name"], **COMPLETE)}
+            "modern", ("b__c", "__d", "e_"), {"tools/call": lambda s: text_result(s.params["name"], **COMPLETE)}
         )
     }
     async with gateway_over(servers) as running:
@@ -238,22 +238,13 @@ async def test_check_49_headers_that_no_schema_knows_pass(hdr: tuple[Any, RawSer
 ARR = {**tool_named("arr"), "outputSchema": {"type": "array", "items": {"type": "integer"}}, "title": "Array"}
 ARR_RESULT = {**COMPLETE, "structuredContent": [1, 2], "content": [{"type": "text", "text": "[1,2]"}]}
 OBJ_RESULT = {**COMPLETE, "structuredContent": {"a": 1}, "content": [{"type": "text", "text": '{"a":1}'}]}
-MEDIA_RESULT = {
-    **COMPLETE,
-    "content": [
-        {"type": "text", "text": "text"},
-        {"type": "audio", "data": "AAAA", "mimeType": "audio/wav"},
-        {"type": "resource_link", "uri": "https://example.com/x", "name": "x"},
-        {"type": "image", "data": "AAAA", "mimeType": "image/png"},
-    ],
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shapes() -> Any:
     obj = {**tool_named("obj"), "outputSchema": {"type": "object"}}
-    results = {"tools/call arr": ARR_RESULT, "tools/call obj": OBJ_RESULT, "tools/call media": MEDIA_RESULT}
-    async with gateway_over({"raw": RawServer("modern", (ARR, obj, "media"), behaviour=results)}) as running:
+    results: dict[str, Behaviour] = {"tools/call arr": ARR_RESULT, "tools/call obj": OBJ_RESULT}
+    async with gateway_over({"raw": RawServer("modern", (ARR, obj), results)}) as running:
         yield running
 
 
@@ -266,28 +257,12 @@ async def test_check_50_modern_clients_get_any_structured_content(shapes: Any) -
 
 
 @pytest.mark.parametrize("revision", ["2025-06-18", "2025-11-25"])
-async def test_check_50_clients_that_know_objects_only(shapes: Any, revision: str) -> None:
+async def test_check_50_legacy_clients_that_know_structured_content(shapes: Any, revision: str) -> None:
     session = await shapes.client().session(revision)
-    result = (await session.call("raw__arr")).result()
-    assert isinstance(result.get("structuredContent", {}), dict)
-    assert result["content"][0]["text"] == "[1,2]"
     assert (await session.call("raw__obj")).result()["structuredContent"] == {"a": 1}
+    assert (await session.call("raw__arr")).result()["content"][0]["text"] == "[1,2]"
     tools = {tool["name"]: tool for tool in (await session.request("tools/list")).result()["tools"]}
-    assert tools["raw__arr"].get("outputSchema", {"type": "object"})["type"] == "object"
     assert tools["raw__obj"]["outputSchema"] == {"type": "object"}
-
-
-@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26"])
-async def test_check_50_clients_that_know_no_structured_content(shapes: Any, revision: str) -> None:
-    session = await shapes.client().session(revision)
-    for name, text in (("raw__arr", "[1,2]"), ("raw__obj", '{"a":1}')):
-        result = (await session.call(name)).result()
-        assert "structuredContent" not in result
-        assert result["content"][0]["text"] == text
-    kinds = {block["type"] for block in (await session.call("raw__media")).result()["content"]}
-    assert not kinds & ({"resource_link", "audio"} if revision == "2024-11-05" else {"resource_link"})
-    for tool in (await session.request("tools/list")).result()["tools"]:
-        assert "outputSchema" not in tool
 
 
 async def test_check_52_references_to_other_places_are_never_followed() -> None:
@@ -359,6 +334,44 @@ async def test_check_82_with_real_servers(lab: Lab, kind: str) -> None:
     assert answer.code() == -32602
     assert answer.error()["data"]["uri"] == uri
     assert (await (await lab.client().session()).request("resources/read", {"uri": uri})).code() == -32002
+
+
+MISSING_SAMPLING = Error(-32021, "sampling is needed", {"requiredCapabilities": {"sampling": {}}}, 400)
+
+
+async def test_check_83_a_missing_capability_is_the_clients_only_if_it_did_not_declare_it() -> None:
+    server = RawServer("modern", ("asks",), {"tools/call": MISSING_SAMPLING})
+    async with gateway_over({"raw": server}) as running:
+        lacking = await running.client().call("raw__asks")
+        assert (lacking.status, lacking.code()) == (400, -32021)
+        assert lacking.error()["data"]["requiredCapabilities"] == {"sampling": {}}
+        declaring = await running.client().call("raw__asks", meta={CAPABILITIES: {"sampling": {}}})
+        assert (declaring.status, declaring.code()) == (200, -32603)
+        legacy = await (await running.client().session()).call("raw__asks")
+        assert legacy.result()["isError"] is True
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"resultType": "input_required", "inputRequests": {}, "requestState": "x"},
+        {"resultType": "task", "taskId": "1"},
+        {"resultType": "odd", "content": []},
+        {"resultType": 5, "content": []},
+        b"[]",
+        b"null",
+        b'"text"',
+    ],
+)
+async def test_check_83_results_that_were_not_agreed_on(result: Any) -> None:
+    server = RawServer("modern", ("odd",), {"tools/call": result})
+    async with gateway_over({"raw": server}) as running:
+        for answer in (
+            await running.client().call("raw__odd"),
+            await (await running.client().session()).call("raw__odd"),
+        ):
+            assert answer.status == 200
+            assert answer.code() == -32603
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])
@@ -536,6 +549,56 @@ async def test_a_modern_server_that_takes_long_to_start(tmp_path: Path, monkeypa
         async with gateway_over(servers) as running:
             tools = (await running.client().modern("tools/list")).result()["tools"]
             assert [tool["name"] for tool in tools] == ["told__line", "asked__line"]
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_stdio_server_that_dies_is_started_again(tmp_path: Path, era: str) -> None:
+    script = Path(__file__).parent / "upstreams" / "raw_stdio.py"
+    async with witness_at(tmp_path / "w"):
+        server = {"command": sys.executable, "args": [str(script), str(tmp_path / "w"), era], "era": era}
+        async with gateway_over({"raw": server}) as running:
+            answer = await asyncio.wait_for(running.client().call("raw__line", {"die": True}), 10)
+            assert answer.result()["isError"] is True
+            assert "raw" in answer.result()["content"][0]["text"]
+            answer = await asyncio.wait_for(running.client().call("raw__line", {"n": 2}), 10)
+            assert json.loads(answer.result()["content"][0]["text"])["params"]["arguments"] == {"n": 2}
+            tools = (await running.client().modern("tools/list")).result()["tools"]
+            assert [tool["name"] for tool in tools] == ["raw__line"]
+
+
+async def test_a_server_that_forgot_our_session_gets_a_new_one() -> None:
+    def forgetful(seen: Seen) -> Any:
+        return Plain(404) if seen.header("mcp-session-id") == [b"raw-1"] else text_result("remembered")
+
+    server = RawServer("legacy", ("echo",), {"tools/call echo": forgetful})
+    async with gateway_over({"old": server}) as running:
+        for answer in (
+            await running.client().call("old__echo"),
+            await (await running.client().session()).call("old__echo"),
+        ):
+            assert answer.status == 200
+            assert answer.result()["content"][0]["text"] == "remembered"
+        assert server.sessions == 2
+
+
+async def test_check_70_a_legacy_server_asks_in_the_middle_of_a_call() -> None:
+    async def asking(seen: Seen) -> Any:
+        for number, method in enumerate(("ping", "sampling/createMessage", "roots/list", "elicitation/create")):
+            yield {"jsonrpc": "2.0", "id": f"srv{number}", "method": method, "params": {}}
+            async with asyncio.timeout(5):
+                while (told := await seen.server.arrived.get()).message.get("id") != f"srv{number}":
+                    pass
+            assert ("result" in told.message) == (method == "ping"), told
+        yield {"jsonrpc": "2.0", "id": seen.message["id"], "result": text_result("asked")}
+
+    server = RawServer("legacy", ("asks",), {"tools/call": lambda seen: Stream(asking(seen))})
+    async with gateway_over({"old": server}) as running:
+        for answer in (
+            await running.client().call("old__asks"),
+            await (await running.client().session()).call("old__asks"),
+        ):
+            assert [message.get("method") for message in answer.messages()] == [None]
+            assert answer.result()["content"][0]["text"] == "asked"
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "raw", "old"])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from metamcp_asgi.settings import Settings
 from metamcp_asgi.upstream import server as server_module
 from metamcp_asgi.upstream import stdio as stdio_module
 from tests.scripted import LegacyServer, ModernServer, Offer, SSEServer, body_of, reply
@@ -12,7 +13,11 @@ from tests.stdio import stdio
 
 MODERN = {"supportedVersions": ["2026-07-28", "2025-11-25"], "capabilities": {"tools": {}}, "resultType": "complete"}
 LEGACY_ONLY = {**MODERN, "supportedVersions": ["2025-11-25", "2025-06-18"]}
-INITIALIZED = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
+INITIALIZED = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {"tools": {}},
+    "serverInfo": {"name": "s", "version": "1"},
+}
 
 
 def error(code, **data):
@@ -79,7 +84,10 @@ class TestHTTP:
         assert await verdict(app) == "modern"
         assert app.probes[0][b"mcp-protocol-version"] == b"2026-07-28"
         assert app.probes[0][b"mcp-method"] == b"server/discover"
-        assert {part.strip() for part in app.probes[0][b"accept"].split(b",")} == {b"application/json", b"text/event-stream"}
+        assert {part.strip() for part in app.probes[0][b"accept"].split(b",")} == {
+            b"application/json",
+            b"text/event-stream",
+        }
 
     @pytest.mark.parametrize("code", [-32020, -32021])
     async def test_an_error_that_only_modern_servers_have(self, code):
@@ -241,7 +249,7 @@ class TestStdio:
     async def test_a_modern_one_that_is_slow_to_start(self, monkeypatch, tmp_path):
         monkeypatch.setattr(stdio_module, "PROBE_ALONE", 0.05)
         gate = tmp_path / "gate"
-        async with gateway({"s": stdio(era="modern", wait_for=gate)}) as g:
+        async with gateway({"s": stdio(era="modern", wait_for=gate)}, Settings(server_deadline=0.3)) as g:
             # It has been sent both by now, and answers the second with an error.
             assert await g.missing() == {"s": "is starting"}
             gate.touch()
@@ -251,7 +259,7 @@ class TestStdio:
     async def test_a_legacy_one_that_is_slow_to_start(self, monkeypatch, tmp_path):
         monkeypatch.setattr(stdio_module, "PROBE_ALONE", 0.05)
         gate = tmp_path / "gate"
-        async with gateway({"s": stdio(wait_for=gate)}) as g:
+        async with gateway({"s": stdio(wait_for=gate)}, Settings(server_deadline=0.3)) as g:
             assert await g.missing() == {"s": "is starting"}
             gate.touch()
             await until(lambda: g.server("s").state == "ready")

@@ -137,7 +137,9 @@ class TestDeath:
         started = asyncio.Event()
 
         async def work(context):
-            await context.tell({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}})
+            await context.tell(
+                {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}}
+            )
             started.set()
             await asyncio.Event().wait()
 
@@ -308,7 +310,9 @@ class TestRefusals:
         class Refusing(kind):
             async def __call__(self, scope, receive, send):
                 if self.offer.refusing:
-                    await reply(send, status, b"<html>secret page</html>", www_authenticate="Bearer evil", location="/x")
+                    await reply(
+                        send, status, b"<html>secret page</html>", www_authenticate="Bearer evil", location="/x"
+                    )
                 else:
                     await super().__call__(scope, receive, send)
 

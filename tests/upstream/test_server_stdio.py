@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
 
 from metamcp_asgi.settings import Settings
+from metamcp_asgi.upstream import channel as channel_module
 from metamcp_asgi.upstream import server as server_module
 from tests.serving import gateway, until
 from tests.stdio import stdio
@@ -142,7 +142,7 @@ async def test_no_more_children_than_allowed():
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 async def test_a_change_of_its_tools_reaches_the_clients(tmp_path, era):
-    names: Path = tmp_path / "tools"
+    names = tmp_path / "tools"
     names.write_text("")
     async with gateway({"s": stdio(era=era, tools_file=names)}) as g:
         await g.ready()
@@ -150,6 +150,19 @@ async def test_a_change_of_its_tools_reaches_the_clients(tmp_path, era):
         async with client.listening() as changes:
             names.write_text("brand_new")
             await g.call("s__announce")
+            await changes.of_method("notifications/tools/list_changed")
+            assert "s__brand_new" in await g.tools()
+
+
+async def test_what_changed_while_its_listen_stream_was_ended_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(channel_module, "LISTEN_AGAIN", 0.05)
+    names = tmp_path / "tools"
+    names.write_text("")
+    async with gateway({"s": stdio(era="modern", tools_file=names)}) as g:
+        await g.ready()
+        async with g.listening() as changes:
+            await g.call("s__hang_up")
+            names.write_text("brand_new")
             await changes.of_method("notifications/tools/list_changed")
             assert "s__brand_new" in await g.tools()
 

@@ -94,7 +94,6 @@ class RawServer:
         self.listeners: set[asyncio.Queue[JSON]] = set()
         self.listening = asyncio.Event()
         self.sessions = 0
-        self.ended: list[str] = []
         self.down = False
         definitions = [tool_named(tool) if isinstance(tool, str) else tool for tool in tools]
         self.behaviour: dict[str, Behaviour] = {
@@ -144,7 +143,6 @@ class RawServer:
         elif scope["method"] == "GET":
             await self._stream(receive, send, None)
         else:
-            self.ended.append(dict(scope["headers"])[b"mcp-session-id"].decode())
             await _document(send, 200, b"", b"text/plain")
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:

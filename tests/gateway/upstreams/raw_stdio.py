@@ -1,4 +1,6 @@
-"""A stdio server that copies every line which it is sent to a witness, and answers any call with that line.
+"""A stdio server that reports notifications to a witness, and answers any call with the line that it was sent.
+
+A call whose arguments say `"die": true` ends it instead.
 
 python raw_stdio.py WITNESS_SOCKET [legacy]
 """
@@ -9,7 +11,7 @@ import sys
 
 witness = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 legacy = "legacy" in sys.argv
-CAPABILITIES = {"tools": {}}
+CAPABILITIES: dict[str, object] = {"tools": {}}
 
 
 def answer(message: dict[str, object], line: str) -> dict[str, object]:
@@ -35,6 +37,9 @@ def answer(message: dict[str, object], line: str) -> dict[str, object]:
 
 for received in sys.stdin.buffer:
     text = received.decode().removesuffix("\n")
+    if '"die":true' in text.replace(" ", ""):
+        print("about to die", file=sys.stderr, flush=True)
+        sys.exit(3)
     message = json.loads(text)
     if "id" not in message:
         witness.sendto(text.encode(), sys.argv[1])

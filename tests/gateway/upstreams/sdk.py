@@ -21,14 +21,13 @@ class Reports(Protocol):
         """Report one thing."""
 
 
-def build(name: str, witness: Reports, bus: InMemorySubscriptionBus | None = None, filler: int = 0) -> MCPServer[Any]:
+def build(name: str, witness: Reports, bus: InMemorySubscriptionBus | None = None) -> MCPServer[Any]:
     """Returns a server.
 
     Args:
         name: Its name, which its URIs have as their scheme.
         witness: Where its tools report.
         bus: Where it announces changes to modern clients.
-        filler: How many further tools it has.
     """
     server: MCPServer[Any] = MCPServer(name, subscriptions=bus, log_level="WARNING")
     counts = {"counter": 0}
@@ -92,8 +91,6 @@ def build(name: str, witness: Reports, bus: InMemorySubscriptionBus | None = Non
     def greet(who: str) -> str:
         return f"Greet {who} from {name}"
 
-    for number in range(filler):
-        server.add_tool(lambda: "", name=f"filler_{number:03}", description="Does nothing.")
     return server
 
 

@@ -242,6 +242,14 @@ class TestCheck:
         assert result.returncode == 1
         assert "echo of server two is left out" in result.stderr
 
+    def test_a_switch_for_a_tool_that_does_not_exist_is_said(self, tmp_path):
+        document = {
+            "mcpServers": {"one": stdio()},
+            "namespaces": {"n": {"servers": ["one"], "tools": {"one__ecko": {"enabled": False}}}},
+        }
+        result = run("check", write(tmp_path, document))
+        assert "one__ecko" in result.stdout + result.stderr
+
     def test_it_leaves_nothing_running(self, tmp_path):
         pid_file = tmp_path / "pid"
         command = {"command": "/bin/sh", "args": ["-c", f'echo $$ > {pid_file}; exec "$@"', "sh"]}

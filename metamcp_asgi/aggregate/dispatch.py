@@ -55,10 +55,9 @@ async def dispatch(call: Call, running: Running, *, private: bool) -> Outcome | 
         return tool_error(str(error)) if call.method == "tools/call" else Failure(INTERNAL_ERROR, str(error))
     if isinstance(outcome, Failure):
         return failures.public(outcome, call.method, call.target)
-    renamed = found.renamed
-    if call.method == "resources/read" and call.target != found.key:
-        renamed = {**renamed, found.key: call.target}
-    return Result(b"", published_uris(outcome.split(), renamed)) if renamed else outcome
+    if found.renamed is not None:
+        return Result(b"", published_uris(outcome.split(), found.renamed.published))
+    return outcome
 
 
 async def _find(call: Call, running: Running) -> Route | Outcome:

@@ -31,7 +31,7 @@ _AS_IS: Final = ToolOverride()
 class Route(Struct, frozen=True, gc=False):
     """Where a published name leads.
 
-    ``key`` is the name or URI at the server, ``raw`` the same as JSON. ``renamed`` maps those of the server's URIs that
+    ``key`` is the name or URI at the server, ``raw`` the same as JSON. ``renamed`` knows those of the server's URIs that
     are published in another form, because another server has them, too.
     """
 
@@ -40,7 +40,38 @@ class Route(Struct, frozen=True, gc=False):
     key: str
     raw: Raw
     params: tuple[ParamHeader, ...] = ()
-    renamed: Mapping[str, str] = {}
+    renamed: "Renamed | None" = None
+
+
+class Renamed(Struct, frozen=True):
+    """Those of a server's URIs and templates that are published in another form, and in which.
+
+    ``templates`` are the patterns of such templates, and how often their URIs have to be qualified.
+    """
+
+    server: str
+    exact: dict[str, str]
+    templates: list[tuple[re.Pattern[str], int]]
+
+    def published(self, uri: str) -> str:
+        """Return the published form of one of the server's URIs."""
+        if (form := self.exact.get(uri)) is not None:
+            return form
+        for pattern, times in self.templates:
+            if pattern.fullmatch(uri):
+                for _ in range(times):
+                    uri = uris.qualify(self.server, uri)
+                break
+        return uri
+
+    def own(self, template: str, uri: str) -> str:
+        """Return a URI of a published template as the server knows it."""
+        # Every time that the template was qualified made it longer by the server's name and a plus sign.
+        added = len(self.exact.get(template, template)) - len(template)
+        for _ in range(added // (len(self.server) + 1)):
+            if (parts := uris.unqualify(uri)) is not None:
+                uri = parts[1]
+        return uri
 
 
 class Item(Struct, frozen=True, gc=False):
@@ -81,7 +112,8 @@ class View(Struct, frozen=True):
             return route
         for pattern, template in self.templates:
             if pattern.fullmatch(uri):
-                return _aimed(template, _own(template, uri))
+                renamed = template.renamed
+                return _aimed(template, uri if renamed is None else renamed.own(template.key, uri))
         owner = self.schemes.get(uri.partition(":")[0])
         return _aimed(owner, uri) if owner is not None else None
 
@@ -145,7 +177,7 @@ class _Publisher:
     a name from a tool that has it by right.
     """
 
-    def __init__(self, rule: PrefixRule, renamed: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, rule: PrefixRule, renamed: Mapping[str, Renamed]) -> None:
         self._rule = rule
         self._renamed = renamed
         self._all: list[_Named] = []
@@ -154,7 +186,7 @@ class _Publisher:
     def add(self, index: int, catalogue: Catalogue, entry: Entry, override: ToolOverride) -> None:
         server = catalogue.server
         route = Route(
-            server, catalogue, entry.key, Raw(encode(entry.key)), entry.params, self._renamed.get(server.name, {})
+            server, catalogue, entry.key, Raw(encode(entry.key)), entry.params, self._renamed.get(server.name)
         )
         self._all.append(_Named(index, entry, route, override, override.name or entry.key))
 
@@ -190,12 +222,12 @@ class _Publisher:
         callable as in MetaMCP (dossier 4.4); then bare names where unambiguous, which pages of MCP Apps call (AP-01).
         """
         meaning = dict(published)
+        for named in self._all:
+            meaning.setdefault(names.qualify(named.route.server.name, named.entry.key), named)
+        for named in self._all:
+            meaning.setdefault(names.qualify(named.route.server.name, named.base), named)
         shown = {id(named) for named in published.values()}
         known = [named for named in self._all if id(named) in shown or not named.override.enabled]
-        for named in known:
-            meaning.setdefault(names.qualify(named.route.server.name, named.entry.key), named)
-        for named in known:
-            meaning.setdefault(names.qualify(named.route.server.name, named.base), named)
         owners: dict[str, list[_Named]] = {}
         for named in known:
             for bare in {named.base, named.entry.key}:
@@ -203,7 +235,8 @@ class _Publisher:
         for bare, those in owners.items():
             if len(those) == 1 or not any(named.override.enabled for named in those):
                 meaning.setdefault(bare, those[0])
-        return meaning
+        # What could not be listed is not callable either, but nobody else answers to its name.
+        return {name: named for name, named in meaning.items() if id(named) in shown or not named.override.enabled}
 
 
 def _item(name: str, named: _Named) -> Item:
@@ -216,7 +249,7 @@ def _item(name: str, named: _Named) -> Item:
     if override.annotations is not None:
         own = _decode_object(members.get("annotations"))
         members["annotations"] = Raw(encode({**own, **override.annotations}))
-    if named.route.renamed and "_meta" in members:
+    if named.route.renamed is not None and "_meta" in members:
         members["_meta"] = _with_published_ui(members["_meta"], named.route.renamed)
     return _for_both_eras((named.index, named.entry.key), members)
 
@@ -229,22 +262,22 @@ def _for_both_eras(place: tuple[int, str], members: Members) -> Item:
 
 
 def _resources(
-    catalogues: Sequence[Catalogue], method: str, member: str, renamed: Mapping[str, Mapping[str, str]]
+    catalogues: Sequence[Catalogue], method: str, member: str, renamed: Mapping[str, Renamed]
 ) -> tuple[dict[str, Route], list[Item]]:
     routes: dict[str, Route] = {}
     items: list[Item] = []
     for index, catalogue, entry in _entries(catalogues, method):
         server = catalogue.server
-        others = renamed.get(server.name, {})
-        published = others.get(entry.key, entry.key)
+        others = renamed.get(server.name)
+        published = entry.key if others is None else others.exact.get(entry.key, entry.key)
         routes[published] = Route(server, catalogue, entry.key, Raw(encode(entry.key)), (), others)
         items.append(_for_both_eras((index, entry.key), {**entry.members, member: Raw(encode(published))}))
     return routes, items
 
 
-def _renamed(catalogues: Sequence[Catalogue]) -> dict[str, dict[str, str]]:
+def _renamed(catalogues: Sequence[Catalogue]) -> dict[str, Renamed]:
     """Return, by server, which of its URIs and templates are published in another form, and in which."""
-    renamed: dict[str, dict[str, str]] = {}
+    renamed: dict[str, Renamed] = {}
     for method in ("resources/list", "resources/templates/list"):
         published = {(c.server.name, entry.key): (0, entry.key) for _, c, entry in _entries(catalogues, method)}
         # A form that tells two servers apart may be what somebody calls a URI of their own, so this is repeated until
@@ -254,9 +287,12 @@ def _renamed(catalogues: Sequence[Catalogue]) -> dict[str, dict[str, str]]:
             for (server, key), form in published.items():
                 if form == (level, clash):
                     published[server, key] = (level + 1, uris.qualify(server, clash))
-        for (server, key), (_, uri) in published.items():
-            if uri != key:
-                renamed.setdefault(server, {})[key] = uri
+        for (server, key), (level, uri) in published.items():
+            if level:
+                of_server = renamed.setdefault(server, Renamed(server, {}, []))
+                of_server.exact[key] = uri
+                if method == "resources/templates/list":
+                    of_server.templates.append((uris.template_pattern(key), level))
     return renamed
 
 
@@ -272,16 +308,6 @@ def _schemes(routes: Sequence[Route]) -> dict[str, Route]:
     return {scheme: next(iter(of.values())) for scheme, of in owners.items() if len(of) == 1}
 
 
-def _own(template: Route, uri: str) -> str:
-    """Return a URI of a published template as the template's server knows it."""
-    # Every time that the template was qualified made it longer by the server's name and a plus sign.
-    added = len(template.renamed.get(template.key, template.key)) - len(template.key)
-    for _ in range(added // (len(template.server.name) + 1)):
-        if (parts := uris.unqualify(uri)) is not None:
-            uri = parts[1]
-    return uri
-
-
 def _aimed(route: Route, uri: str) -> Route:
     return Route(route.server, route.catalogue, uri, Raw(encode(uri)), (), route.renamed)
 
@@ -293,13 +319,13 @@ def _entries(catalogues: Sequence[Catalogue], method: str) -> Iterator[tuple[int
                 yield index, catalogue, entry
 
 
-def _with_published_ui(meta: Raw, renamed: Mapping[str, str]) -> Raw:
+def _with_published_ui(meta: Raw, renamed: Renamed) -> Raw:
     """Return a tool's ``_meta`` with the URI of its MCP App as it is published (AP-01)."""
     decoded = _decode_object(meta)
     ui = decoded.get("ui")
-    if not isinstance(ui, dict) or ui.get("resourceUri") not in renamed:
+    if not isinstance(ui, dict) or not isinstance(ui.get("resourceUri"), str):
         return meta
-    return Raw(encode({**decoded, "ui": {**ui, "resourceUri": renamed[ui["resourceUri"]]}}))
+    return Raw(encode({**decoded, "ui": {**ui, "resourceUri": renamed.published(ui["resourceUri"])}}))
 
 
 def _decode_object(value: Raw | None) -> dict[str, Any]:

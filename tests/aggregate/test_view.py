@@ -54,6 +54,14 @@ class TestNames:
         assert "a__x" in switched_off.refused
         assert called(switched_off, "b__a__x") == ("b", "a__x")
 
+    def test_nor_for_that_of_a_tool_that_was_left_out(self):
+        view = view_of(
+            tools("b", "a__x", "x"), tools("a", "x"), prefix="never", overrides={("b", "a__x"): ToolOverride(name="y")}
+        )
+        assert names(view) == ["y", "x"]
+        assert called(view, "a__x") is None
+        assert called(view, "b__a__x") == ("b", "a__x")
+
 
 class TestPrefixRules:
     def test_never(self):

@@ -1,11 +1,12 @@
-"""uvicorn's HTTP/1.1 protocol with bounds on the head of a request, which it has none of its own for.
+"""uvicorn's HTTP/1.1 protocol, with bounds on the head of a request, and head and body of a response in one write.
 
-Without them one connection could fill the memory with headers before any layer sees the request, or hold a
-connection open for ever with half a head. Used by ``metamcp serve``; behind other servers that is the server's or
-nginx's matter.
+Without the bounds one connection could fill the memory with headers before any layer sees the request, or stay open for
+ever with half a head. The single write saves a system call for nearly every response. Used by ``metamcp serve``;
+behind other servers both are the server's or nginx's matter.
 """
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -34,7 +35,7 @@ def bounded(max_header_bytes: int) -> type[HttpToolsProtocol]:
         _head_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(_Corked(transport, self.loop))  # type: ignore[arg-type]
             self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.close)
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -69,3 +70,35 @@ def bounded(max_header_bytes: int) -> type[HttpToolsProtocol]:
                 self._head_timer = None
 
     return BoundedHTTP
+
+
+class _Corked:
+    """A transport that holds the head of a response back until its body, or the end of the loop's turn, comes."""
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            self._held, data = b"", self._held + data
+        elif data.startswith(b"HTTP/1."):
+            self._held = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)

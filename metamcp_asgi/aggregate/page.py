@@ -24,6 +24,8 @@ __all__ = ["Cursor", "Page", "Pager"]
 
 CURSOR_SECONDS = 3600
 """How long a cursor is good for."""
+LONGEST_MS = 3_600_000
+"""The longest ``ttlMs`` that is given out."""
 HOLE_MS = 1000
 """The ``ttlMs`` of a list from which a server is missing, so that clients do not keep the hole."""
 
@@ -40,32 +42,31 @@ class Cursor(Struct, frozen=True, array_like=True):
 
 
 class Page(Struct, frozen=True, gc=False):
-    """A page, ready to be joined for either era."""
+    """A page, ready to be sent to either era: a small head, and a tail that also closes the response around it.
 
-    modern_head: bytes
+    ``expires`` is on the clock of ``time.monotonic``. ``whole`` tells that it is the only page, so that it is the same
+    for everybody.
+    """
+
     legacy_head: bytes
-    modern_tail: bytes
     legacy_tail: bytes
+    modern_tail: bytes
     expires: float
     complete: bool
     whole: bool
-    """Whether it is the only page, so that it is the same for everybody."""
+    before_ttl: bytes
+    after_ttl: bytes
 
     @property
     def fresh(self) -> bool:
         """Whether no server's list has to be read again before this is given out."""
         return self.complete and self.expires > time.monotonic()
 
-    def modern(self) -> bytes:
-        """Return the result for a modern client; ``ttlMs`` is what remains of the freshness (trap 10)."""
-        ttl = max(0, int((self.expires - time.monotonic()) * 1000)) if self.expires < 1e12 else 3_600_000
-        if not self.complete:
-            ttl = min(ttl, HOLE_MS)
-        return b"%b%d%b" % (self.modern_head, ttl, self.modern_tail)
-
-    def legacy(self) -> bytes:
-        """Return the result for a legacy client."""
-        return self.legacy_head + self.legacy_tail
+    def modern_head(self) -> bytes:
+        """Return the head for a modern client; its ``ttlMs`` is what remains of the freshness (trap 10)."""
+        remaining = min((self.expires - time.monotonic()) * 1000, LONGEST_MS if self.complete else HOLE_MS)
+        ttl = max(0, int(remaining))
+        return b"%b%d%b" % (self.before_ttl, ttl, self.after_ttl)
 
 
 class Pager:
@@ -117,17 +118,17 @@ class Pager:
                 int(time.time()) + CURSOR_SECONDS,
             )
             cursor = b',"nextCursor":%b' % encode(self._sealer.seal(token))
-        opening = b',"%b":[' % LISTS[call.method].encode()
-        legacy_meta = b'{"_meta":%b%b' % (encode(meta), opening) if meta else b"{" + opening[1:]
+        opening = b'"%b":[' % LISTS[call.method].encode()
+        signed = encode({**meta, SERVER_INFO: self._server_info})
         return Page(
-            modern_head=b'%b,"_meta":%b,"ttlMs":'
-            % (encode(head)[:-1], encode({**meta, SERVER_INFO: self._server_info})),
-            legacy_head=legacy_meta,
-            modern_tail=b"%b%b]%b}" % (opening, b",".join(item.modern for item in shown), cursor),
-            legacy_tail=b"%b]%b}" % (b",".join(item.legacy for item in shown), cursor),
+            legacy_head=b'{"_meta":%b,%b' % (encode(meta), opening) if meta else b"{" + opening,
+            legacy_tail=b"%b]%b}}" % (b",".join(item.legacy for item in shown), cursor),
+            modern_tail=b"%b]%b}}" % (b",".join(item.modern for item in shown), cursor),
             expires=view.expires[call.method],
             complete=not view.unavailable,
             whole=not start and not more,
+            before_ttl=b'%b,"_meta":%b,"ttlMs":' % (encode(head)[:-1], signed),
+            after_ttl=b"," + opening,
         )
 
     def _start(self, items: Sequence[Item], call: Call, order: Sequence[str]) -> int:

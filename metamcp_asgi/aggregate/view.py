@@ -31,8 +31,8 @@ _AS_IS: Final = ToolOverride()
 class Route(Struct, frozen=True, gc=False):
     """Where a published name leads.
 
-    ``key`` is the name or URI at the server, ``raw`` the same as JSON. ``renamed`` knows those of the server's URIs that
-    are published in another form, because another server has them, too.
+    ``key`` is the name or URI at the server, ``raw`` the same as JSON. ``renamed`` knows those of the server's URIs
+    that are published in another form, because another server has them, too.
     """
 
     server: Server

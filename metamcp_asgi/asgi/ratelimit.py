@@ -36,9 +36,10 @@ def policy_of_endpoint(scope: Scope) -> Policy:
 class _Limited:
     """One endpoint under its present limits, with what can be prepared of its answers."""
 
-    __slots__ = ("bucket", "client_header", "client_limit", "limit", "policy_header")
+    __slots__ = ("bucket", "client_header", "client_limit", "limit", "number", "policy_header")
 
-    def __init__(self, limit: EndpointRateLimit | None, client_limit: ClientRateLimit | None) -> None:
+    def __init__(self, limit: EndpointRateLimit | None, client_limit: ClientRateLimit | None, number: int) -> None:
+        self.number = number
         self.limit = limit
         self.client_limit = client_limit
         self.bucket = None if limit is None else Bucket(limit.max_rate, limit.seconds)
@@ -91,6 +92,7 @@ class RateLimit:
         self._clock = clock
         self._limited: dict[str, _Limited] = {}
         self._clients = Buckets()
+        self._numbers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count one request, and pass it on or refuse it."""
@@ -110,8 +112,8 @@ class RateLimit:
         now = self._clock()
         client: Bucket | None = None
         if client_limit is not None:
-            # The policy is part of the key: a changed one finds no old bucket.
-            key = (name, client_limit, _client(scope, limited.client_header))
+            # The policy's number is part of the key: a changed one finds no old bucket.
+            key = (limited.number, _client(scope, limited.client_header))
             client = self._clients.get(key, client_limit.max_rate, client_limit.seconds)
             wait = client.wait(now)
             if wait:
@@ -135,9 +137,12 @@ class RateLimit:
     def _renew(self, name: str, limit: EndpointRateLimit | None, client_limit: ClientRateLimit | None) -> _Limited:
         """Take over new limits; an equal endpoint limit of a new snapshot keeps the bucket."""
         old = self._limited.get(name)
-        limited = self._limited[name] = _Limited(limit, client_limit)
+        self._numbers += 1
+        limited = self._limited[name] = _Limited(limit, client_limit, self._numbers)
         if old is not None and old.limit == limit:
             limited.bucket = old.bucket
+        if old is not None and old.client_limit == client_limit:
+            limited.number = old.number
         return limited
 
     @staticmethod

@@ -35,7 +35,7 @@ from metamcp_asgi.protocol.jsonrpc import (
     Message,
     RequestId,
 )
-from metamcp_asgi.protocol.outcome import Failure, Result, tool_error
+from metamcp_asgi.protocol.outcome import Failure, tool_error
 from metamcp_asgi.protocol.revisions import BATCHES, LEGACY, LISTS, NAME_OF, negotiate
 from metamcp_asgi.protocol.sse import frame
 from metamcp_asgi.upstream.request import CHANGES, Change
@@ -192,9 +192,9 @@ class LegacyLeg:
         # `notifications/cancelled` ends the work early.
         self._in_flight[key] = work = _Work(task)
         try:
-            body = await self._answer(endpoint, principal, session, message, reply)
+            body, rest = await self._answer(endpoint, principal, session, message, reply)
             self._in_flight.pop(key, None)  # what is being sent can no longer be cancelled
-            await reply.finish(200, body)
+            await reply.finish(200, body, rest)
         except asyncio.CancelledError:
             if not work.cancelled:
                 raise
@@ -240,7 +240,7 @@ class LegacyLeg:
                 if isinstance(answer, Exception):
                     raise answer
             # A request that was cancelled gets no response (CN-02).
-            answered = [answer for answer in answers if isinstance(answer, bytes)]
+            answered = [b"".join(answer) for answer in answers if isinstance(answer, tuple)]
             if answered:
                 await reply.finish(200, b"[%b]" % b",".join(answered))
             else:
@@ -253,15 +253,16 @@ class LegacyLeg:
 
     async def _answer(
         self, endpoint: Endpoint, principal: Principal, session: ClientSession, message: Message, reply: Reply
-    ) -> bytes:
-        """Return the response to one request."""
+    ) -> tuple[bytes, bytes]:
+        """Return the response to one request, in two parts."""
         method = message.method
         assert method is not UNSET
         if not isinstance(request_id := message.id, int | str):
-            return jsonrpc.error_response(None, INVALID_REQUEST, "Invalid request: id must be a string or an integer")
+            text = "Invalid request: id must be a string or an integer"
+            return jsonrpc.error_response(None, INVALID_REQUEST, text), b""
         try:
             if method == "ping":
-                return jsonrpc.response(request_id, _EMPTY)
+                return jsonrpc.response(request_id, _EMPTY), b""
             if method not in LISTS and method not in NAME_OF:
                 # `initialize` only gets here within a batch, where it must not be (T-51).
                 code = INVALID_REQUEST if method == "initialize" else METHOD_NOT_FOUND
@@ -269,13 +270,12 @@ class LegacyLeg:
             outcome = await self._aggregator.call(_call(endpoint, principal, session, message, reply))
         except ProtocolError as error:
             outcome = Failure(error.code, error.message, error.data)
-        if isinstance(outcome, Result):
-            if outcome.members is not None:
-                return jsonrpc.response(request_id, meta.legacy_result(outcome.members))
-            return jsonrpc.response(request_id, outcome.raw)
         if isinstance(outcome, Page):
-            return jsonrpc.response(request_id, outcome.legacy())
-        return _refusal(request_id, method, outcome)
+            return jsonrpc.response_head(request_id) + outcome.legacy_head, outcome.legacy_tail
+        if isinstance(outcome, Failure):
+            return _refusal(request_id, method, outcome), b""
+        result = outcome.raw if outcome.members is None else meta.legacy_result(outcome.members)
+        return jsonrpc.response(request_id, result), b""
 
 
 class _Work:

@@ -36,6 +36,7 @@ from metamcp_asgi.protocol.jsonrpc import (
 )
 from metamcp_asgi.protocol.outcome import Failure, Result, internal
 from metamcp_asgi.protocol.revisions import ALL, MODERN, MODERN_METHODS, NAME_OF
+from metamcp_asgi.timers import Delay
 
 __all__ = ["ModernLeg"]
 
@@ -74,6 +75,7 @@ class ModernLeg:
         self._aggregator = aggregator
         self._streams = streams
         self._keepalive = keepalive
+        self._watch_after = Delay(WATCH_AFTER)
 
     async def handle(
         self,
@@ -122,11 +124,11 @@ class ModernLeg:
         reply = Reply(send, self._keepalive)
         if (token := call.meta.pop(meta.PROGRESS_TOKEN, None)) is not None:
             call.on_progress = ProgressRelay(token, reply)
-        watch = _Watch(receive, reply)
+        watch = _Watch(receive, reply, self._watch_after)
         try:
-            status, body = await self._answer(call, request_id, declared)
+            status, body, rest = await self._answer(call, request_id, declared)
             watch.stop()
-            await reply.finish(status, body)
+            await reply.finish(status, body, rest)
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
@@ -137,12 +139,12 @@ class ModernLeg:
             watch.stop()
             await reply.abandon()
 
-    async def _answer(self, call: Call, request_id: RequestId, declared: Raw) -> tuple[int, bytes]:
-        """Return status and body of the response."""
+    async def _answer(self, call: Call, request_id: RequestId, declared: Raw) -> tuple[int, bytes, bytes]:
+        """Return the status of the response, and its body in two parts."""
         if call.method == "server/discover":
             private = call.principal.kind != "anonymous"
             result = discover_result(self._aggregator.instructions(call.endpoint), private=private)
-            return 200, jsonrpc.response(request_id, result)
+            return 200, jsonrpc.response(request_id, result), b""
         try:
             outcome = await self._aggregator.call(call)
         except ProtocolError as error:
@@ -151,13 +153,13 @@ class ModernLeg:
             members = outcome.split()
             if call.method == "resources/read":
                 members = {**_NOT_CACHEABLE, **members}
-            return 200, jsonrpc.response(request_id, meta.modern_result(members, SERVER_INFO_JSON))
+            return 200, jsonrpc.response(request_id, meta.modern_result(members, SERVER_INFO_JSON)), b""
         if isinstance(outcome, Page):
-            return 200, jsonrpc.response(request_id, outcome.modern())
+            return 200, jsonrpc.response_head(request_id) + outcome.modern_head(), outcome.modern_tail
         if outcome.code == MISSING_CAPABILITY and not _really_lacks(declared, outcome):
             outcome = internal("The server needs a client capability that this gateway does not relay", outcome)
         body = jsonrpc.error_response(request_id, outcome.code, outcome.message, outcome.data)
-        return _STATUS.get(outcome.code, 200), body
+        return _STATUS.get(outcome.code, 200), body, b""
 
 
 class NotAcceptable(MetaMCPError):
@@ -169,13 +171,13 @@ class _Watch:
 
     __slots__ = ("_receive", "_reply", "_serving", "_task", "_timer", "gone")
 
-    def __init__(self, receive: Receive, reply: Reply) -> None:
+    def __init__(self, receive: Receive, reply: Reply, delay: Delay) -> None:
         self.gone = False
         self._receive = receive
         self._reply = reply
         self._serving = asyncio.current_task()
         self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start)
+        self._timer = delay.call(self._start)
 
     def stop(self) -> None:
         self._timer.cancel()

@@ -32,13 +32,17 @@ async def send_message(
     body: bytes,
     headers: Iterable[tuple[bytes, bytes]] = (),
     *,
+    rest: bytes = b"",
     kind: bytes = b"application/json",
 ) -> None:
-    """Send one document as the whole response."""
-    length = (b"content-length", b"%d" % len(body))
+    """Send one document, in one or two parts, as the whole response."""
+    length = (b"content-length", b"%d" % (len(body) + len(rest)))
     await send(
         {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind), length, *headers]}
     )
+    if rest:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        body = rest
     await send({"type": "http.response.body", "body": body})
 
 
@@ -75,14 +79,20 @@ class Reply:
         """Send a notification before the result; makes the response a stream."""
         self._put(frame(message))
 
-    async def finish(self, status: int, body: bytes) -> None:
-        """Send the response message, on the stream if there is one; then the status no longer matters."""
+    async def finish(self, status: int, body: bytes, rest: bytes = b"") -> None:
+        """Send the response message, on the stream if there is one; then the status no longer matters.
+
+        Args:
+            status: HTTP status.
+            body: The message, or its beginning.
+            rest: The rest of the message: a large part that is prepared is not copied.
+        """
         self._stop_timer()
         if self._pump is not None:
-            self._put(frame(body))
+            self._put(frame(body + rest))
             await self._end(self._pump)
             return
-        await send_message(self._send, status, body)
+        await send_message(self._send, status, body, rest=rest)
 
     async def finish_silently(self) -> None:
         """End the response without a message: the request was cancelled (CN-02)."""

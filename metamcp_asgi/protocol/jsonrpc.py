@@ -38,6 +38,7 @@ __all__ = [
     "parse_peer",
     "request",
     "response",
+    "response_head",
     "single_line",
 ]
 
@@ -169,6 +170,11 @@ def decode_client(value: Raw | bytes) -> Members:
 def response(request_id: RequestId, result: bytes | Raw) -> bytes:
     """Return a success response around ``result``, which must be a JSON value in bytes."""
     return b"".join((b'{"jsonrpc":"2.0","id":', encode(request_id), b',"result":', result, b"}"))
+
+
+def response_head(request_id: RequestId) -> bytes:
+    """Return what comes before the result in a success response; a closing brace ends it."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":' % encode(request_id)
 
 
 def error_response(request_id: RequestId | None, code: int, message: str, data: object = None) -> bytes:

@@ -29,7 +29,16 @@ from metamcp_asgi.upstream import modern
 from metamcp_asgi.upstream.http import EventStream, message_of, post_headers
 from metamcp_asgi.upstream.http1 import Response
 from metamcp_asgi.upstream.modern import ModernLeg, failure_of
-from metamcp_asgi.upstream.request import CHANGES, Events, OnProgress, Peer, Request, SessionLost, progress_of
+from metamcp_asgi.upstream.request import (
+    ACKNOWLEDGED,
+    CHANGES,
+    Events,
+    OnProgress,
+    Peer,
+    Request,
+    SessionLost,
+    progress_of,
+)
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["ModernHTTP"]
@@ -56,11 +65,23 @@ LISTEN_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 class ModernHTTP:
     """What ``Session`` promises, for a modern server over HTTP."""
 
-    __slots__ = ("_events", "_http", "_last_id", "_leg", "_limit", "_target", "_tasks", "listening", "peer")
+    __slots__ = (
+        "_events",
+        "_http",
+        "_last_id",
+        "_leg",
+        "_limit",
+        "_listened",
+        "_target",
+        "_tasks",
+        "listening",
+        "peer",
+    )
 
     def __init__(self, server: Server, runtime: Runtime, events: Events, peer: Peer) -> None:
         self.peer = peer
         self.listening = True
+        self._listened = False
         self._events = events
         self._http = runtime.http
         self._limit = runtime.max_message_bytes
@@ -96,11 +117,15 @@ class ModernHTTP:
             token, members = progress_of(message.params)
             if token == number:
                 on_progress(members)
+        elif message.method == ACKNOWLEDGED:
+            for each in CHANGES.values() if self._listened else ():
+                self._events.changed(each)
+            self._listened = True
         elif message.method is not UNSET and (kind := CHANGES.get(message.method)) is not None:
             self._events.changed(kind)
 
     async def _listen(self) -> None:
-        """Keep one stream of changes open; while it was broken, everything may have changed."""
+        """Keep one stream of changes open."""
         attempt = 0
         while True:
             started = asyncio.get_running_loop().time()
@@ -113,8 +138,6 @@ class ModernHTTP:
                 attempt = 0
             await asyncio.sleep(LISTEN_BACKOFF[min(attempt, len(LISTEN_BACKOFF) - 1)])
             attempt += 1
-            for kind in self.peer.changes():
-                self._events.changed(kind)
 
 
 def _is_modern(response: Response, number: int) -> bool:

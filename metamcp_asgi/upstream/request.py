@@ -10,6 +10,7 @@ from metamcp_asgi.protocol.jsonrpc import Members, Message, decode_members
 from metamcp_asgi.protocol.outcome import Outcome
 
 __all__ = [
+    "ACKNOWLEDGED",
     "CHANGES",
     "Change",
     "Events",
@@ -32,6 +33,10 @@ CHANGES: Final[dict[str, Change]] = {
     "notifications/resources/list_changed": "resources",
 }
 """The notifications that say that a list has changed."""
+
+
+ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+"""Opens a listen stream. On every stream but the first it means that changes may have been missed before."""
 
 
 class Events(Protocol):

@@ -16,6 +16,7 @@ from metamcp_asgi.errors import UpstreamError, UpstreamTimeout, UpstreamUnavaila
 from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION, Members
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
+from metamcp_asgi.timers import Deadline, Deadlines
 from metamcp_asgi.upstream.http_probe import open_http
 from metamcp_asgi.upstream.request import Change, Events, Peer, Request, Session
 from metamcp_asgi.upstream.runtime import Runtime
@@ -77,6 +78,7 @@ class Server:
         self._wake = asyncio.Event()
         self._tried = 0.0
         self._over: _Over | None = None
+        self._deadlines = Deadlines(config.timeout)
         self._active = 0
         self._idle: asyncio.Event | None = None
         self._others = Sessions(self._open, idle_seconds, MAX_SESSIONS)
@@ -126,12 +128,14 @@ class Server:
             UpstreamError: The server could not be asked; the message names the server.
         """
         self._active += 1
+        deadline = self._deadlines.start()
         try:
-            async with asyncio.timeout(self.config.timeout) as clock:
-                if request.method == "tools/call":
-                    self._let_progress_extend(request, clock)
-                return await self._send(request, affinity)
-        except TimeoutError:
+            if request.method == "tools/call":
+                self._let_progress_extend(request, deadline)
+            return await self._send(request, affinity)
+        except asyncio.CancelledError:
+            if not deadline.expired():
+                raise
             raise UpstreamTimeout(
                 f"Server {self.name!r} did not answer within {self.config.timeout:g} seconds"
             ) from None
@@ -139,6 +143,7 @@ class Server:
             error.args = (f"Server {self.name!r} {error}",)
             raise
         finally:
+            deadline.stop()
             self._active -= 1
             if self._idle is not None and not self._active:
                 self._idle.set()
@@ -160,13 +165,14 @@ class Server:
             self._retire(main, "no longer speaks the revision that it did")
         return await (await self._reopened()).send(request)
 
-    def _let_progress_extend(self, request: Request, clock: asyncio.Timeout) -> None:
+    def _let_progress_extend(self, request: Request, deadline: Deadline) -> None:
         """Have progress restart the clock, up to ``MAX_TOTAL``; asked for even where the client does not want it."""
         loop, relay = asyncio.get_running_loop(), request.on_progress
         end = loop.time() + MAX_TOTAL
 
         def progress(members: Members) -> None:
-            clock.reschedule(min(loop.time() + self.config.timeout, end))
+            if loop.time() < end:
+                deadline.restart()
             if relay is not None:
                 relay(members)
 

@@ -17,7 +17,7 @@ from metamcp_asgi.upstream.environment import child_environment
 from metamcp_asgi.upstream.legacy import HandshakeRefused, LegacyLeg
 from metamcp_asgi.upstream.modern import ModernLeg
 from metamcp_asgi.upstream.probe import DISCOVER, judge
-from metamcp_asgi.upstream.request import CHANGES, Events, Peer
+from metamcp_asgi.upstream.request import ACKNOWLEDGED, CHANGES, Events, Peer
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["open_stdio"]
@@ -57,6 +57,7 @@ class _Link:
     def __init__(self, server: Server, runtime: Runtime, events: Events) -> None:
         self.channel = Channel(self._send, self._notified)
         self.opened = False
+        self._listened = False
         self._server = server
         self._runtime = runtime
         self._events = events
@@ -104,6 +105,10 @@ class _Link:
     def _notified(self, method: str, params: Raw | UnsetType) -> None:
         if (kind := CHANGES.get(method)) is not None:
             self._events.changed(kind)
+        elif method == ACKNOWLEDGED:
+            for each in CHANGES.values() if self._listened else ():
+                self._events.changed(each)
+            self._listened = True
 
 
 async def _open(channel: Channel, era: str) -> Peer:

@@ -1,0 +1,133 @@
+"""One timer for many equal delays.
+
+On the data path nearly every timer is cancelled long before it is due. A timer of the event loop costs microseconds to
+make and to cancel; an entry in a dict costs a tenth of that, and equal delays are due in the order in which they began.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["Deadline", "Deadlines", "Delay", "Delayed"]
+
+
+class Delayed:
+    """A call that is due later, unless it is cancelled."""
+
+    __slots__ = ("_delay", "callback", "due")
+
+    def __init__(self, delay: "Delay", callback: Callable[[], None]) -> None:
+        self._delay = delay
+        self.callback = callback
+        self.due = 0.0
+
+    def cancel(self) -> None:
+        """Do not call; harmless when it was called or cancelled already."""
+        self._delay.waiting.pop(self, None)
+
+
+class Delay:
+    """Calls back after a fixed time. Belongs to the event loop in which it is first used.
+
+    Args:
+        seconds: The time.
+    """
+
+    __slots__ = ("_seconds", "_timer", "waiting")
+
+    def __init__(self, seconds: float) -> None:
+        self.waiting: dict[Delayed, None] = {}
+        """What is due, soonest first."""
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def call(self, callback: Callable[[], None]) -> Delayed:
+        """Have ``callback`` called; it must not raise."""
+        delayed = Delayed(self, callback)
+        self.restart(delayed)
+        return delayed
+
+    def restart(self, delayed: Delayed) -> None:
+        """Let the time of a call begin anew."""
+        loop = asyncio.get_running_loop()
+        self.waiting.pop(delayed, None)
+        delayed.due = loop.time() + self._seconds
+        self.waiting[delayed] = None
+        if self._timer is None:
+            self._timer = loop.call_at(delayed.due, self._call_due)
+
+    def _call_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time() + 0.001  # a timer may be early by its resolution
+        due = []
+        for delayed in self.waiting:
+            if delayed.due > now:
+                break
+            due.append(delayed)
+        for delayed in due:
+            del self.waiting[delayed]
+        first = next(iter(self.waiting), None)
+        self._timer = None if first is None else loop.call_at(first.due, self._call_due)
+        for delayed in due:
+            delayed.callback()
+
+
+class Deadline:
+    """Cancels the current task when its time is over; what ``asyncio.timeout`` does, at a fraction of the price.
+
+    Use::
+
+        deadline = deadlines.start()
+        try:
+            ...
+        except asyncio.CancelledError:
+            if deadline.expired():
+                raise UpstreamTimeout(...) from None
+            raise
+        finally:
+            deadline.stop()
+    """
+
+    __slots__ = ("_cancelling", "_delay", "_delayed", "_expired", "_task")
+
+    def __init__(self, delay: Delay) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._expired = False
+        self._delay = delay
+        self._delayed = delay.call(self._expire)
+
+    def restart(self) -> None:
+        """Let the time begin anew."""
+        if not self._expired:
+            self._delay.restart(self._delayed)
+
+    def stop(self) -> None:
+        """Let the task run on, however long."""
+        self._delayed.cancel()
+
+    def expired(self) -> bool:
+        """Tell whether it was this deadline, and nobody else, that cancelled the task; call once, on cancellation."""
+        return self._expired and self._task.uncancel() <= self._cancelling
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
+
+
+class Deadlines:
+    """Deadlines of one length.
+
+    Args:
+        seconds: Their time.
+    """
+
+    __slots__ = ("_delay",)
+
+    def __init__(self, seconds: float) -> None:
+        self._delay = Delay(seconds)
+
+    def start(self) -> Deadline:
+        """Start a deadline for the current task."""
+        return Deadline(self._delay)

@@ -32,13 +32,27 @@ class Delay:
         seconds: The time.
     """
 
-    __slots__ = ("_seconds", "_timer", "waiting")
+    __slots__ = ("_loop", "_seconds", "_timer", "waiting")
 
     def __init__(self, seconds: float) -> None:
         self.waiting: dict[Delayed, None] = {}
         """What is due, soonest first."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop; kept, because up to Python 3.11 asking for it is a system call."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def current_task(self) -> "asyncio.Task[object]":
+        """Return the task that runs now."""
+        task = asyncio.current_task(self.loop)
+        assert task is not None
+        return task
 
     def call(self, callback: Callable[[], None]) -> Delayed:
         """Have ``callback`` called; it must not raise."""
@@ -48,15 +62,16 @@ class Delay:
 
     def restart(self, delayed: Delayed) -> None:
         """Let the time of a call begin anew."""
-        loop = asyncio.get_running_loop()
-        self.waiting.pop(delayed, None)
+        loop = self.loop
+        if delayed.due:
+            self.waiting.pop(delayed, None)
         delayed.due = loop.time() + self._seconds
         self.waiting[delayed] = None
         if self._timer is None:
             self._timer = loop.call_at(delayed.due, self._call_due)
 
     def _call_due(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self.loop
         now = loop.time() + 0.001  # a timer may be early by its resolution
         due = []
         for delayed in self.waiting:
@@ -90,9 +105,7 @@ class Deadline:
     __slots__ = ("_cancelling", "_delay", "_delayed", "_expired", "_task")
 
     def __init__(self, delay: Delay) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
+        self._task = task = delay.current_task()
         self._cancelling = task.cancelling()
         self._expired = False
         self._delay = delay

@@ -175,7 +175,7 @@ class _Watch:
         self.gone = False
         self._receive = receive
         self._reply = reply
-        self._serving = asyncio.current_task()
+        self._serving = delay.current_task()
         self._task: asyncio.Task[None] | None = None
         self._timer = delay.call(self._start)
 
@@ -192,8 +192,7 @@ class _Watch:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        if self._serving is not None:
-            self._serving.cancel()
+        self._serving.cancel()
 
 
 def _check_accept(headers: Headers) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -167,11 +168,10 @@ class Server:
 
     def _let_progress_extend(self, request: Request, deadline: Deadline) -> None:
         """Have progress restart the clock, up to ``MAX_TOTAL``; asked for even where the client does not want it."""
-        loop, relay = asyncio.get_running_loop(), request.on_progress
-        end = loop.time() + MAX_TOTAL
+        relay, end = request.on_progress, time.monotonic() + MAX_TOTAL
 
         def progress(members: Members) -> None:
-            if loop.time() < end:
+            if time.monotonic() < end:
                 deadline.restart()
             if relay is not None:
                 relay(members)

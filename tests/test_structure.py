@@ -28,7 +28,7 @@ FLOORS = (
     {"upstream"},
     {"config"},
     {"protocol"},
-    {"tasks", "errors"},
+    {"tasks", "timers", "errors"},
 )
 # ``metamcp_asgi`` itself names what the package exports, and imports it when it is asked for.
 ROOF = "__init__"

@@ -13,8 +13,9 @@ from metamcp_asgi.aggregate import failures
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page
+from metamcp_asgi.aggregate.published import Route
 from metamcp_asgi.aggregate.rewrite import published_uris
-from metamcp_asgi.aggregate.view import Route, View
+from metamcp_asgi.aggregate.view import View
 from metamcp_asgi.errors import ProtocolError, UpstreamError
 from metamcp_asgi.protocol import headers, names
 from metamcp_asgi.protocol.jsonrpc import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, Members

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from metamcp_asgi.aggregate.call import Call
-from metamcp_asgi.aggregate.view import Item, View
+from metamcp_asgi.aggregate.published import Item
+from metamcp_asgi.aggregate.view import View
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, encode
 from metamcp_asgi.protocol.meta import SERVER_INFO, UNAVAILABLE

@@ -8,7 +8,8 @@ from typing import Any
 from msgspec import Raw
 
 from metamcp_asgi.aggregate.catalogue import Entry, Listing
-from metamcp_asgi.aggregate.view import Route, View, build
+from metamcp_asgi.aggregate.published import Route
+from metamcp_asgi.aggregate.view import View, build
 from metamcp_asgi.config.snapshot import Namespace, PrefixRule, ToolOverride
 from metamcp_asgi.protocol.revisions import LISTS
 

@@ -1,0 +1,138 @@
+"""Which name a tool or prompt is published under, and what every other name means.
+
+One pass over the same entries decides both what is listed and what is callable (advertised ⇔ callable).
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from metamcp_asgi.aggregate.catalogue import Catalogue, Entry
+from metamcp_asgi.aggregate.published import Item, Renamed, Route, item_of
+from metamcp_asgi.config.snapshot import PrefixRule, ToolOverride
+from metamcp_asgi.protocol import names
+from metamcp_asgi.protocol.jsonrpc import Members, encode
+
+__all__ = ["Publisher"]
+
+logger = logging.getLogger("metamcp.catalogue")
+
+
+class _Named(Struct, gc=False):
+    """A tool or prompt on its way to its published name."""
+
+    index: int
+    entry: Entry
+    route: Route
+    override: ToolOverride
+    base: str
+
+
+class Publisher:
+    """Gives the tools (or prompts) of a namespace their published names, deterministically.
+
+    Servers come in the namespace's order and their own names before overrides, so that an override never takes
+    a name from a tool that has it by right.
+    """
+
+    def __init__(self, rule: PrefixRule, renamed: Mapping[str, Renamed]) -> None:
+        self._rule = rule
+        self._renamed = renamed
+        self._all: list[_Named] = []
+        self.left_out: list[str] = []
+
+    def add(self, index: int, catalogue: Catalogue, entry: Entry, override: ToolOverride) -> None:
+        """Add one tool or prompt.
+
+        Args:
+            index: The place of its server in the namespace.
+            catalogue: The server's catalogue.
+            entry: The tool or prompt.
+            override: What the namespace changes about it.
+        """
+        server = catalogue.server
+        route = Route(
+            server, catalogue, entry.key, Raw(encode(entry.key)), entry.params, self._renamed.get(server.name)
+        )
+        self._all.append(_Named(index, entry, route, override, override.name or entry.key))
+
+    def publish(self) -> tuple[list[Item], dict[str, Route], frozenset[str]]:
+        """Return the list, where every callable name leads, and the names of what is switched off."""
+        published = self._published()
+        items = sorted((_item(name, named) for name, named in published.items()), key=lambda item: item.place)
+        meaning = self._meaning(published)
+        routes = {name: named.route for name, named in meaning.items() if named.override.enabled}
+        return items, routes, frozenset(meaning.keys() - routes.keys())
+
+    def _published(self) -> dict[str, _Named]:
+        published: dict[str, _Named] = {}
+        enabled = [named for named in self._all if named.override.enabled]
+        uses = Counter(named.base for named in enabled)
+        for named in sorted(enabled, key=lambda named: named.base != named.entry.key):
+            server = named.route.server.name
+            for base in dict.fromkeys((named.base, named.entry.key)):
+                bare = self._rule == "never" or (self._rule == "on-collision" and uses[base] <= 1)
+                name = base if bare else names.qualify(server, base)
+                if name not in published:
+                    published[name] = named
+                    break
+            else:
+                self.left_out.append(f"{named.base} of server {server}")
+                logger.warning("%s is left out, because another one has its name", self.left_out[-1])
+        return published
+
+    def _meaning(self, published: Mapping[str, _Named]) -> dict[str, _Named]:
+        """Return what each name means, listed or not, switched off or not.
+
+        After the listed names come those with their server, of which the original one of an overridden tool stays
+        callable as in MetaMCP (dossier 4.4); then bare names where unambiguous, which pages of MCP Apps call (AP-01).
+        """
+        meaning = dict(published)
+        for named in self._all:
+            meaning.setdefault(names.qualify(named.route.server.name, named.entry.key), named)
+        for named in self._all:
+            meaning.setdefault(names.qualify(named.route.server.name, named.base), named)
+        shown = {id(named) for named in published.values()}
+        known = [named for named in self._all if id(named) in shown or not named.override.enabled]
+        owners: dict[str, list[_Named]] = {}
+        for named in known:
+            for bare in {named.base, named.entry.key}:
+                owners.setdefault(bare, []).append(named)
+        for bare, those in owners.items():
+            if len(those) == 1 or not any(named.override.enabled for named in those):
+                meaning.setdefault(bare, those[0])
+        # What could not be listed is not callable either, but nobody else answers to its name.
+        return {name: named for name, named in meaning.items() if id(named) in shown or not named.override.enabled}
+
+
+def _item(name: str, named: _Named) -> Item:
+    members: Members = {**named.entry.members, "name": Raw(encode(name))}
+    override = named.override
+    if override.title is not None:
+        members["title"] = Raw(encode(override.title))
+    if override.description is not None:
+        members["description"] = Raw(encode(override.description))
+    if override.annotations is not None:
+        own = _decode_object(members.get("annotations"))
+        members["annotations"] = Raw(encode({**own, **override.annotations}))
+    if named.route.renamed is not None and "_meta" in members:
+        members["_meta"] = _with_published_ui(members["_meta"], named.route.renamed)
+    return item_of((named.index, named.entry.key), members)
+
+
+def _with_published_ui(meta: Raw, renamed: Renamed) -> Raw:
+    """Return a tool's ``_meta`` with the URI of its MCP App as it is published (AP-01)."""
+    decoded = _decode_object(meta)
+    ui = decoded.get("ui")
+    if not isinstance(ui, dict) or not isinstance(ui.get("resourceUri"), str):
+        return meta
+    return Raw(encode({**decoded, "ui": {**ui, "resourceUri": renamed.published(ui["resourceUri"])}}))
+
+
+def _decode_object(value: Raw | None) -> dict[str, Any]:
+    decoded = msgspec.json.decode(value) if value is not None else {}
+    return decoded if isinstance(decoded, dict) else {}

@@ -11,6 +11,8 @@ import uvicorn
 
 from bench.nothing import Nothing
 from bench.upstream import upstream
+from metamcp_asgi.http_server import bounded
+from metamcp_asgi.settings import Settings
 
 
 def main(kind: str, *arguments: str) -> None:
@@ -20,7 +22,15 @@ def main(kind: str, *arguments: str) -> None:
     print(f"port {listener.getsockname()[1]}", flush=True)
     # Everything that metamcp_asgi/serve.py decides about uvicorn, decided in the same way.
     config = uvicorn.Config(
-        app, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False, backlog=2048
+        app,
+        http=bounded(Settings().max_header_bytes),
+        limit_concurrency=Settings().max_connections,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -25,7 +25,7 @@ serve: $(VENV)/.examples
 	PATH="$(abspath $(bin)):$$PATH" exec $(bin)/metamcp serve $(CONFIG) --host $(HOST) --port $(PORT)
 
 test: test-environment
-	METAMCP_TEST_CACHE="$(abspath $(CACHE))" $(bin)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	TEST_PEERS_CACHE="$(abspath $(CACHE))" $(bin)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 test-environment: $(VENV)/.test $(CACHE)/.peers
 	@scripts/install-test-packages.sh

@@ -1,11 +1,9 @@
-"""The command ``metamcp``: serve a configuration, or check it."""
+"""The command ``metamcp``: serve a configuration, or check it; ``commands`` has those that manage things."""
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +11,8 @@ import click
 from msgspec.structs import replace
 
 from metamcp_asgi import __version__
+from metamcp_asgi.commands import LazyGroup
+from metamcp_asgi.commands.terminal import faults
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.settings import Settings
 
@@ -21,49 +21,60 @@ __all__ = ["main"]
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "none": 100}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="metamcp")
 def main() -> None:
     """Many MCP servers behind one endpoint, for any client of any revision."""
 
 
 @main.command()
-@click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("config", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--database", metavar="URL", help="Serve this database.  [default: DATABASE_URL, or SQLite in your data]")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1, or METAMCP_HOST]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any.  [default: 12008]")
 @click.option("--allow-open", is_flag=True, help="Serve endpoints without a key on other addresses than loopback.")
 @click.option("--access-log", is_flag=True, default=None, help="Log every request.")
 @click.option("--log-level", type=click.Choice(list(_LEVELS)), help="Log this and what is worse.  [default: info]")
 def serve(
-    config: Path,
+    config: Path | None,
+    database: str | None,
     host: str | None,
     port: int | None,
     allow_open: bool,
     access_log: bool | None,
     log_level: str | None,
 ) -> None:
-    """Serve the MCP servers of CONFIG, a JSON or YAML file."""
+    """Serve the MCP servers of CONFIG, a JSON or YAML file, or without it those in the database."""
     from metamcp_asgi.gateway import Gateway
     from metamcp_asgi.serve import run
 
-    with _faults():
+    with faults():
         options = {"host": host, "port": port, "access_log": access_log, "log_level": log_level}
         settings = replace(
             Settings.from_environ(), **{name: value for name, value in options.items() if value is not None}
         )
         _log(settings)
-        gateway = Gateway.from_file(config, settings)
+        if config is not None and database is not None:
+            raise ConfigError("--database does not go with a CONFIG; choose one of them")
+        if config is None:
+            from metamcp_asgi.commands.bootstrap import prepare
+
+            prepare(database, settings)
+        gateway = Gateway.from_store(database, settings) if config is None else Gateway.from_file(config, settings)
         opened = [name for name, endpoint in gateway.snapshot.endpoints.items() if endpoint.open]
         if opened and not is_loopback(settings.host):
             if not allow_open:
                 raise ConfigError(
                     f"endpoint {', '.join(opened)} needs no key, so it is not served on {settings.host}: give it "
                     '"apiKeyAuth": true and an entry in "apiKeys", or start with --allow-open',
-                    source=str(config),
+                    source=gateway.name,
                 )
             if settings.allowed_hosts is None:
-                gateway = Gateway.from_file(config, replace(settings, allowed_hosts=("*",)))
-    sys.exit(run(gateway, config))
+                settings = replace(settings, allowed_hosts=("*",))
+                gateway = (
+                    Gateway.from_store(database, settings) if config is None else Gateway.from_file(config, settings)
+                )
+    sys.exit(run(gateway))
 
 
 @main.command()
@@ -73,11 +84,12 @@ def check(config: Path) -> None:
 
     Exits with 1 when the file is wrong, a server cannot be used, or a tool cannot be published.
     """
+    from metamcp_asgi.aggregate.middleware.registry import naming
     from metamcp_asgi.check import examine
     from metamcp_asgi.config.file import load
     from metamcp_asgi.settings import read_environment
 
-    with _faults():
+    with faults(), naming(config):
         settings = replace(Settings.from_environ(), log_level="error")
         _log(settings)
         snapshot = load(config, environ=read_environment(), transform_localhost=settings.transform_localhost)
@@ -92,19 +104,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@contextlib.contextmanager
-def _faults() -> Iterator[None]:
-    """Turn a fault of the configuration into a message and exit code 1."""
-    try:
-        yield
-    except ConfigError as error:
-        click.echo(f"metamcp: {error}", err=True)
-        sys.exit(1)
-
-
 def _log(settings: Settings) -> None:
     logging.basicConfig(
         level=_LEVELS[settings.log_level], format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
     # Its line for every change in the folder would be a change in the folder when the log is kept there.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    # Tells at every step what it is made of; the store says in one line what was done.
+    logging.getLogger("alembic").setLevel(logging.WARNING)

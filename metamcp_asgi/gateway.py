@@ -5,27 +5,35 @@ A ``Gateway`` is an ASGI application: run it, or mount it inside another one.
 
 import asyncio
 import contextlib
+import hmac
 import logging
+import secrets
+import socket
 from collections.abc import AsyncIterator
 from operator import itemgetter
 from pathlib import Path
 
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.aggregate.middleware.registry import check, naming
 from metamcp_asgi.aggregate.page import Cursor, Pager
-from metamcp_asgi.asgi.auth import Authenticate
+from metamcp_asgi.asgi.auth import Authenticate, opened_by
+from metamcp_asgi.asgi.beside import Beside
 from metamcp_asgi.asgi.cors import CORS
 from metamcp_asgi.asgi.observe import Observe
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.asgi.ratelimit import RateLimit, policy_of_endpoint
-from metamcp_asgi.asgi.router import NamespaceRouter
-from metamcp_asgi.config.file import load
+from metamcp_asgi.asgi.router import Leaves, NamespaceRouter
 from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.config.source import FileSource, SnapshotSource
 from metamcp_asgi.downstream.endpoint import MCPEndpoint
 from metamcp_asgi.downstream.identity import SERVER_INFO
 from metamcp_asgi.downstream.legacy import LegacyLeg
 from metamcp_asgi.downstream.modern import ModernLeg
+from metamcp_asgi.downstream.openapi import OpenAPI
+from metamcp_asgi.downstream.openapi_page import SwaggerUI
 from metamcp_asgi.downstream.sessions import ClientSessions
 from metamcp_asgi.downstream.streams import Streams
 from metamcp_asgi.errors import ConfigError
@@ -61,8 +69,10 @@ class Gateway:
 
     def __init__(self, snapshot: Snapshot, settings: Settings | None = None) -> None:
         self.settings = settings = Settings.from_environ() if settings is None else settings
+        check(snapshot)
         self.snapshot = snapshot
-        self._path: Path | None = None
+        self.source: SnapshotSource | None = None
+        self.management: ASGIApp | None = None
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
         self._started = False
@@ -74,19 +84,32 @@ class Gateway:
             deadline=settings.server_deadline,
             stale_seconds=settings.stale_seconds,
             idle_seconds=settings.session_idle_seconds,
+            instance=_instance(settings),
         )
 
-        app: ASGIApp = MCPEndpoint(
+        bounds = {
+            "max_body_bytes": settings.max_body_bytes,
+            "max_header_bytes": settings.max_header_bytes,
+            "max_depth": settings.max_json_depth,
+        }
+        mcp = MCPEndpoint(
             ModernLeg(self.aggregator, self._streams, settings.keepalive_seconds),
             LegacyLeg(self.aggregator, ClientSessions(self._keys), self._streams, settings.keepalive_seconds),
-            max_body_bytes=settings.max_body_bytes,
-            max_header_bytes=settings.max_header_bytes,
-            max_depth=settings.max_json_depth,
+            **bounds,
         )
+        leaves: dict[str, ASGIApp] = {"mcp": mcp, "api": OpenAPI(self.aggregator, app_url=settings.app_url, **bounds)}
+        app: ASGIApp = Leaves(leaves)
         app = RateLimit(app, policy_of_endpoint)
         app = Authenticate(app, lambda: self.snapshot.keys, itemgetter("metamcp.endpoint"))
+        app = SwaggerUI(app)
         app = OriginGuard(app, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
-        app = NamespaceRouter(app, lambda: self.snapshot.endpoints)
+        app = NamespaceRouter(
+            app,
+            lambda: self.snapshot.endpoints,
+            leaves=leaves,
+            opened=lambda scope: opened_by(scope, self.snapshot.keys),
+        )
+        app = Beside(app, "/api/v1", lambda: self.management)
         app = CORS(app, settings.allowed_origins)
         self.app = Observe(app, access_log=settings.access_log)
 
@@ -102,10 +125,56 @@ class Gateway:
             ConfigError: The file cannot be read or is wrong.
         """
         settings = Settings.from_environ() if settings is None else settings
-        environ = read_environment()
-        gateway = cls(load(path, environ=environ, transform_localhost=settings.transform_localhost), settings)
-        gateway._path = Path(path)
+        source = FileSource(path, read_environment, transform_localhost=settings.transform_localhost)
+        return cls._from_source(source, source.load(), settings)
+
+    @classmethod
+    def from_store(cls, url: str | None = None, settings: Settings | None = None) -> "Gateway":
+        """Return a gateway for what is in a database, which follows every change there within a second.
+
+        The database is made when it is an SQLite file that does not exist. Its keys seal sessions and cursors, too.
+
+        Args:
+            url: ``sqlite:////folder/metamcp.db`` or ``postgresql://user:password@host/name``; ``None``: the one that
+                the environment names, else SQLite in the user's data folder.
+            settings: How to run; from the environment, when left out.
+
+        Raises:
+            ConfigError: The database cannot be used.
+        """
+        from metamcp_asgi.admin.api.application import management_api
+        from metamcp_asgi.store.source import StoreSource
+
+        settings = Settings.from_environ() if settings is None else settings
+        source = StoreSource(
+            url,
+            environ=read_environment(),
+            secret_keys=settings.secret_keys,
+            transform_localhost=settings.transform_localhost,
+        )
+        snapshot = source.load()
+        gateway = cls._from_source(source, snapshot, replace(settings, secret_keys=source.secret_keys))
+        gateway.management = management_api(
+            source.opened,
+            gateway.aggregator,
+            lambda: gateway.snapshot.keys,
+            hosts=settings.allowed_hosts,
+            origins=settings.allowed_origins,
+            max_body_bytes=settings.max_body_bytes,
+        )
         return gateway
+
+    @classmethod
+    def _from_source(cls, source: SnapshotSource, snapshot: Snapshot, settings: Settings) -> "Gateway":
+        with naming(source.name):
+            gateway = cls(snapshot, settings)
+        gateway.source = source
+        return gateway
+
+    @property
+    def name(self) -> str:
+        """What people call the configuration that is served: its file, or its database; empty for neither."""
+        return self.source.name if self.source is not None else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -139,8 +208,8 @@ class Gateway:
             return
         self._started = True
         self.aggregator.apply(self.snapshot)
-        if self._path is not None:
-            self._watching = asyncio.create_task(self._watch(self._path), name="watch configuration")
+        if self.source is not None:
+            self._watching = asyncio.create_task(self._watch(self.source), name="watch configuration")
 
     async def aclose(self) -> None:
         """End all streams and stop the servers; the gateway cannot be started again."""
@@ -148,6 +217,8 @@ class Gateway:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        if self.source is not None:
+            await self.source.aclose()
         if self._started:
             await self.aggregator.aclose()
 
@@ -160,48 +231,40 @@ class Gateway:
 
         Args:
             snapshot: The new configuration.
+
+        Raises:
+            ConfigError: A middleware is unknown or its options are wrong; the old configuration stays then.
         """
-        self.snapshot = snapshot
         if self._started:
             self.aggregator.apply(snapshot)
+        else:
+            check(snapshot)
+        self.snapshot = snapshot
+        if self._started:
             self._streams.keep(snapshot.admits)
 
     async def reload(self) -> bool:
-        """Read the configuration file again.
+        """Read the configuration again.
 
         Returns:
             Whether it was good. A fault is logged, and what is served stays as it is.
         """
-        if self._path is None:
+        if self.source is None:
             return False
         try:
-            snapshot = await asyncio.to_thread(
-                load,
-                self._path,
-                environ=read_environment(),
-                transform_localhost=self.settings.transform_localhost,
-            )
+            snapshot = await self.source.reload()
+            with naming(self.source.name):
+                self.apply(snapshot)
         except ConfigError as error:
             logger.error("Not reloaded, the old configuration stays: %s", error)
             return False
-        self.apply(snapshot)
-        logger.info("Reloaded %s", self._path)
+        logger.info("Reloaded %s", self.source.name)
         return True
 
-    async def _watch(self, path: Path) -> None:
-        """Reload when the file's content changes, however an editor or a deployment replaces it."""
-        from watchfiles import awatch
-
-        content = _content(path)
-        folders = {path.absolute().parent, path.resolve().parent}  # noqa: ASYNC240 - once, at start
-        try:
-            # Folders, because a file that is replaced is another file; where a link leads, too.
-            async for _ in awatch(*folders, recursive=False, debounce=200, step=50):
-                if (now := _content(path)) != content and now is not None:
-                    content = now
-                    await self.reload()
-        except OSError as error:
-            logger.warning("%s is not watched (%s); send SIGHUP to reload it", path, error)
+    async def _watch(self, source: SnapshotSource) -> None:
+        async with contextlib.aclosing(source.changes()) as changes:
+            async for _ in changes:
+                await self.reload()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -216,9 +279,9 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        # Half-way through being replaced; the next event tells of the other half.
-        return None
+def _instance(settings: Settings) -> str:
+    """Return a name for this gateway among others; processes that share keys and an address share it, too."""
+    if not settings.secret_keys or not settings.port:
+        return secrets.token_hex(6)
+    place = f"{socket.gethostname()} {settings.app_url} {settings.host} {settings.port}"
+    return hmac.digest(settings.secret_keys[0], f"metamcp instance {place}".encode(), "sha256").hex()[:12]

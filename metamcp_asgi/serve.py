@@ -5,7 +5,6 @@ import contextlib
 import json
 import math
 import signal
-from pathlib import Path
 
 import click
 import uvicorn
@@ -18,12 +17,11 @@ from metamcp_asgi.tasks import Tasks
 __all__ = ["describe", "run"]
 
 
-def run(gateway: Gateway, config: Path) -> int:
+def run(gateway: Gateway) -> int:
     """Serve until told to stop.
 
     Args:
         gateway: What to serve.
-        config: The file it came from, for the messages.
 
     Returns:
         The exit code.
@@ -44,7 +42,6 @@ def run(gateway: Gateway, config: Path) -> int:
             timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
         ),
         gateway,
-        config,
     )
     # uvicorn raises the signal that ended it once more, for whoever runs it.
     with contextlib.suppress(KeyboardInterrupt):
@@ -55,10 +52,9 @@ def run(gateway: Gateway, config: Path) -> int:
 class _Server(uvicorn.Server):
     """uvicorn's server, which also says what it serves, reloads on SIGHUP, and lets go of streams that never end."""
 
-    def __init__(self, uvicorn_config: uvicorn.Config, gateway: Gateway, path: Path) -> None:
-        super().__init__(uvicorn_config)
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
         self._gateway = gateway
-        self._path = path
         self._tasks = Tasks()
 
     async def startup(self, sockets: object = None) -> None:
@@ -71,7 +67,7 @@ class _Server(uvicorn.Server):
         port = self.servers[0].sockets[0].getsockname()[1]
         host = self._gateway.settings.host
         host = f"[{host}]" if ":" in host else {"0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
-        _introduce(self._gateway, self._path, self._gateway.settings.app_url or f"http://{host}:{port}")
+        _introduce(self._gateway, self._gateway.settings.app_url or f"http://{host}:{port}")
         self._tasks.start(_report(self._gateway), "report the servers")
 
     async def shutdown(self, sockets: object = None) -> None:
@@ -81,12 +77,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)  # type: ignore[arg-type]
 
 
-def _introduce(gateway: Gateway, path: Path, base: str) -> None:
+def _introduce(gateway: Gateway, base: str) -> None:
     endpoints = gateway.snapshot.endpoints
-    click.echo(f"metamcp serves {path} on {base}\n")
+    click.echo(f"metamcp serves {gateway.name} on {base}\n")
     for name, endpoint in endpoints.items():
         click.echo(f"  {base}/metamcp/{name}/mcp   {'open to everybody' if endpoint.open else 'asks for an API key'}")
     if not endpoints:
+        click.echo("  nothing is published yet: an endpoint appears here as soon as there is one")
         return
     name, endpoint = next(iter(endpoints.items()))
     url = f"{base}/metamcp/{name}/mcp"

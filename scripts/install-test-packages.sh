@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs of Debian that tests and benchmarks start as private instances: nginx and wrk.
+# Installs the programs of Debian that tests and benchmarks start as private instances: nginx, wrk and PostgreSQL.
 # As root it installs what is missing; otherwise it names the command to run. Nothing is done when all are there.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -7,6 +7,7 @@ PATH=$PATH:/usr/sbin:/sbin
 missing=
 command -v nginx >/dev/null || missing="$missing nginx-light"
 command -v wrk >/dev/null || missing="$missing wrk"
+command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.databases import database, postgres, postgres_url, store  # noqa: F401 - fixtures
 from tests.places import BIN, ROOT
 from tests.processes import Program, running
 

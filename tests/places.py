@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path(os.environ.get("METAMCP_TEST_CACHE", ROOT / ".cache"))
+CACHE = Path(os.environ.get("TEST_PEERS_CACHE", ROOT / ".cache"))
 BIN = Path(sys.executable).parent
 NODE_MODULES = CACHE / "node" / "node_modules"
 SDK = CACHE / "sdk" / "mcp-2.3.0"

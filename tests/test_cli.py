@@ -262,5 +262,5 @@ class TestCheck:
 def test_help_names_the_commands():
     result = run("--help")
     assert result.returncode == 0
-    assert re.search(r"check .*\n\s+serve ", result.stdout)
+    assert re.search(r"^  check .*\n(?:  .*\n)*  serve ", result.stdout, re.MULTILINE)
     assert run("--version").stdout.startswith("metamcp")

@@ -73,7 +73,13 @@ def test_wheel_has_the_package_whole_and_nothing_else(wheel: Path) -> None:
         for path in (ROOT / "metamcp_asgi").rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert names == source
+    migrations = {
+        f"metamcp_asgi/{path.relative_to(ROOT)}"
+        for path in (ROOT / "migrations").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert migrations
+    assert names == source | migrations
     assert {"metamcp_asgi/py.typed", "metamcp_asgi/upstream/_reaper_main.py"} <= names
 
 
@@ -102,7 +108,7 @@ def test_the_sdk_is_not_among_what_is_installed(metadata: email.message.Message)
         re.split(r"[^A-Za-z0-9_-]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
     }
     assert required
-    assert required & {"mcp", "pydantic", "sqlalchemy"} == set()
+    assert required & {"mcp", "pydantic", "psycopg"} == set()
 
 
 def test_a_fresh_environment_runs_the_command(installed: Path, tmp_path: Path) -> None:

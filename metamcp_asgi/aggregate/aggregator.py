@@ -10,11 +10,13 @@ from typing import Final
 
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
-from metamcp_asgi.aggregate.dispatch import dispatch
+from metamcp_asgi.aggregate.dispatch import answer, dispatch
+from metamcp_asgi.aggregate.middleware.chain import Chain, build
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.errors import ProtocolError
+from metamcp_asgi.protocol.hops import reading
 from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST
 from metamcp_asgi.protocol.outcome import Outcome
 from metamcp_asgi.upstream.pool import Pool
@@ -37,16 +39,26 @@ class Aggregator:
         deadline: Seconds that one server may hold up a list.
         stale_seconds: How long the lists of a lost server are still published.
         idle_seconds: How long an upstream session that is not shared is kept unused.
+        instance: The name of this gateway among others.
     """
 
     def __init__(
-        self, runtime: Runtime, pager: Pager, *, deadline: float, stale_seconds: float, idle_seconds: float
+        self,
+        runtime: Runtime,
+        pager: Pager,
+        *,
+        deadline: float,
+        stale_seconds: float,
+        idle_seconds: float,
+        instance: str,
     ) -> None:
         self.pool = Pool(runtime, self._happened, idle_seconds=idle_seconds)
         self._pager = pager
         self._deadline = deadline
+        self._instance = instance
         self._stale_seconds = stale_seconds
         self.catalogues: dict[str, Catalogue] = {}
+        self._catalogue_of: dict[Server, Catalogue] = {}
         self._namespaces: dict[str, Running] = {}
         self._endpoints: dict[str, tuple[Running, bool]] = {}
         self._listeners: dict[str, set[Callable[[list[Change]], None]]] = {}
@@ -55,7 +67,16 @@ class Aggregator:
         self._closing: set[asyncio.Task[None]] = set()
 
     def apply(self, snapshot: Snapshot) -> None:
-        """Serve what the snapshot says; what it leaves unchanged is not disturbed."""
+        """Serve what the snapshot says; what it leaves unchanged is not disturbed.
+
+        Raises:
+            ConfigError: A middleware is unknown or its options are wrong; nothing has changed then.
+        """
+        chains: dict[str, Chain | None] = {}
+        for name, config in snapshot.namespaces.items():
+            served = self._namespaces.get(name)
+            same = served is not None and served.config == config
+            chains[name] = served.chain if served is not None and same else build(config, answer)
         self.pool.apply(snapshot.servers)
         old, self.catalogues = self.catalogues, {}
         for name, server in self.pool.servers.items():
@@ -65,6 +86,7 @@ class Aggregator:
             else:
                 kept = Catalogue(server, self._changed, self._stale_seconds)
             self.catalogues[name] = kept
+        self._catalogue_of = {catalogue.server: catalogue for catalogue in self.catalogues.values()}
         for catalogue in old.values():
             task = asyncio.create_task(catalogue.aclose())
             self._closing.add(task)
@@ -74,9 +96,19 @@ class Aggregator:
             catalogues = [self.catalogues[server] for server in config.servers if server in self.catalogues]
             kept_namespace = self._namespaces.get(name)
             if kept_namespace is None or (kept_namespace.config, kept_namespace.catalogues) != (config, catalogues):
-                kept_namespace = Running(config, catalogues, self._pager, self._deadline)
+                if (chain := chains[name]) is not None:
+                    chain.changed()
+                kept_namespace = Running(
+                    config, catalogues, self._pager, self._deadline, node=f"{self._instance}/{name}", chain=chain
+                )
             running[name] = kept_namespace
         self._namespaces = running
+        read_for: dict[str, list[str]] = {}
+        for name, config in snapshot.namespaces.items():
+            for member in config.servers:
+                read_for.setdefault(member, []).append(name)
+        for name, catalogue in self.catalogues.items():
+            catalogue.hops = reading(self._instance, read_for.get(name, ()))
         self._endpoints = {
             name: (running[endpoint.namespace], not endpoint.open) for name, endpoint in snapshot.endpoints.items()
         }
@@ -125,8 +157,9 @@ class Aggregator:
             self._told.pop(endpoint, None)
 
     def _happened(self, server: Server, happening: Happening) -> None:
-        catalogue = self.catalogues.get(server.name)
-        if catalogue is not None and catalogue.server is server:
+        # Not by name: two owners may each have a server of one name.
+        catalogue = self._catalogue_of.get(server)
+        if catalogue is not None:
             catalogue.happened(happening)
 
     def _changed(self, catalogue: Catalogue) -> None:

@@ -5,6 +5,7 @@ its time is over and somebody asks, and when the server comes back. Definitions 
 """
 
 import asyncio
+import bisect
 import logging
 import math
 import time
@@ -16,6 +17,7 @@ from msgspec import Raw, Struct
 
 from metamcp_asgi.errors import UpstreamError, UpstreamProtocolError
 from metamcp_asgi.protocol.headers import ParamHeader, param_headers
+from metamcp_asgi.protocol.hops import VIA, Hops
 from metamcp_asgi.protocol.jsonrpc import METHOD_NOT_FOUND, Members, decode_members, encode
 from metamcp_asgi.protocol.outcome import Failure
 from metamcp_asgi.protocol.revisions import LISTS
@@ -60,11 +62,16 @@ class Entry(Struct, frozen=True, gc=False):
 
 
 class Listing(Struct, frozen=True):
-    """One list of one server. ``expires`` is on the clock of ``time.monotonic``."""
+    """One list of one server.
+
+    ``expires`` is on the clock of ``time.monotonic``; ``via`` are the namespaces that it is made of, where the
+    server is another gateway.
+    """
 
     entries: tuple[Entry, ...] = ()
     expires: float = 0.0
     public: bool = False
+    via: frozenset[str] = frozenset()
 
 
 _NOTHING: Final = dict.fromkeys(LISTS, Listing(expires=math.inf, public=True))
@@ -87,6 +94,8 @@ class Catalogue:
         self.attempted = False
         """Whether a first reading has ended, well or badly: nothing but time will tell more."""
         self.since = time.monotonic()
+        self.hops: Hops | None = None
+        """On whose behalf the lists are read; set by the owner."""
         self._changed = changed
         self._stale_seconds = stale_seconds
         self._reading: dict[str, asyncio.Task[None]] = {}
@@ -142,7 +151,13 @@ class Catalogue:
     def find_tool(self, name: str) -> Entry | None:
         """Return the tool of that name, in the server's own names."""
         entries = self.lists["tools/list"].entries if self.lists is not None else ()
-        return next((entry for entry in entries if entry.key == name), None)
+        place = bisect.bisect_left(entries, name, key=lambda entry: entry.key)
+        return entries[place] if place < len(entries) and entries[place].key == name else None
+
+    @property
+    def via(self) -> frozenset[str]:
+        """The namespaces of gateways that the server's lists are made of."""
+        return frozenset[str]().union(*(listing.via for listing in self.lists.values())) if self.lists else frozenset()
 
     @property
     def unavailable(self) -> str:
@@ -189,10 +204,11 @@ class Catalogue:
         entries: dict[str, Entry] = {}
         cursor: Raw | None = None
         seen: set[bytes] = set()
-        expires, public = math.inf, True
+        expires, public, via = math.inf, True, frozenset[str]()
         for _ in range(MAX_PAGES):
             started = time.monotonic()
-            outcome = await self.server.send(Request(method, {} if cursor is None else {"cursor": cursor}))
+            params = {} if cursor is None else {"cursor": cursor}
+            outcome = await self.server.send(Request(method, params, hops=self.hops))
             if isinstance(outcome, Failure):
                 if outcome.code == METHOD_NOT_FOUND:
                     break
@@ -200,6 +216,7 @@ class Catalogue:
             members = outcome.split()
             page_expires, page_public = self._freshness(members, started)
             expires, public = min(expires, page_expires), public and page_public
+            via |= _via(members)
             for entry in self._entries(method, members):
                 entries.setdefault(entry.key, entry)
             cursor = members.get("nextCursor")
@@ -208,7 +225,7 @@ class Catalogue:
                 break
             seen.add(bytes(cursor))
         self._read_at[method] = time.monotonic()
-        return Listing(tuple(sorted(entries.values(), key=lambda entry: entry.key)), expires, public)
+        return Listing(tuple(sorted(entries.values(), key=lambda entry: entry.key)), expires, public, via)
 
     def _freshness(self, members: Members, started: float) -> tuple[float, bool]:
         peer = self.server.peer
@@ -249,6 +266,16 @@ class Catalogue:
             # Such a server never meant the annotation for HTTP, where we publish it (eras.md 2.4).
             definition["inputSchema"] = Raw(encode(_without(decoded, "x-mcp-header")))
             return Entry(name, definition)
+
+
+def _via(members: Members) -> frozenset[str]:
+    meta = members.get("_meta", b"")
+    if VIA.encode() not in bytes(meta):
+        return frozenset()
+    try:
+        return frozenset(msgspec.json.decode(decode_members(meta)[VIA], type=list[str]))
+    except (msgspec.DecodeError, KeyError):
+        return frozenset()
 
 
 def _decode(value: Raw | None, default: Any) -> Any:

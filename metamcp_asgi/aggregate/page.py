@@ -16,6 +16,7 @@ from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.published import Item
 from metamcp_asgi.aggregate.view import View
 from metamcp_asgi.errors import ProtocolError
+from metamcp_asgi.protocol.hops import VIA
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, encode
 from metamcp_asgi.protocol.meta import SERVER_INFO, UNAVAILABLE
 from metamcp_asgi.protocol.revisions import LISTS
@@ -84,7 +85,7 @@ class Pager:
         self._size = size
         self._server_info = server_info
 
-    def page(self, view: View, call: Call, order: Sequence[str], *, private: bool) -> Page:
+    def page(self, view: View, call: Call, order: Sequence[str], *, private: bool, via: Sequence[str] = ()) -> Page:
         """Return the page that a list request asks for.
 
         Args:
@@ -92,6 +93,7 @@ class Pager:
             call: The request; its ``cursor`` says where to go on.
             order: The namespace's servers, in order.
             private: Whether the list must not be shared between principals.
+            via: The namespaces that the list is made of, for another gateway.
 
         Raises:
             ProtocolError: ``INVALID_PARAMS``, the cursor is not one of ours for this list and principal.
@@ -107,6 +109,8 @@ class Pager:
         meta: dict[str, Any] = {}
         if view.unavailable:
             meta[UNAVAILABLE] = [{"server": name, "reason": reason} for name, reason in view.unavailable.items()]
+        if via:
+            meta[VIA] = via
         cursor = b""
         if more:
             place = shown[-1].place

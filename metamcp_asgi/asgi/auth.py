@@ -17,7 +17,7 @@ from metamcp_asgi.asgi.fixed import always
 from metamcp_asgi.asgi.query import hide_keys, key_in, without_keys
 from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, digest_of
 
-__all__ = ["Access", "Authenticate"]
+__all__ = ["Access", "Authenticate", "key_in_headers", "opened_by"]
 
 FAILURES_PER_MINUTE = 20
 """Wrong keys from one address for one endpoint before 429; MetaMCP's limit."""
@@ -90,7 +90,7 @@ class Authenticate:
             scope = hide_keys(scope)
         principal = ANONYMOUS
         if access.api_key_auth:
-            presented = _key_in_headers(scope)
+            presented = key_in_headers(scope)
             if presented is None and query and access.query_param_auth:
                 presented = key_in(query)
             if presented is None:
@@ -141,8 +141,26 @@ class Authenticate:
         await send_refusal(scope, send, 401, body, _CHALLENGE)
 
 
-def _key_in_headers(scope: Scope) -> bytes | None:
-    """Return the first ``X-API-Key``, else the first bearer token, empty ones being none."""
+def opened_by(scope: Scope, keys: Mapping[bytes, Key]) -> Callable[[Endpoint], bool]:
+    """Return what tells whether the caller of a request may use an endpoint: it is open, or the key opens it.
+
+    Args:
+        scope: The request; only keys in its headers count.
+        keys: Keys by ``digest_of`` the key.
+    """
+    presented = key_in_headers(scope)
+    key = keys.get(digest_of(presented)) if presented is not None else None
+    if key is None:
+        return lambda endpoint: endpoint.open
+    return lambda endpoint: endpoint.open or key.endpoints is None or endpoint.name in key.endpoints
+
+
+def key_in_headers(scope: Scope) -> bytes | None:
+    """Return the first ``X-API-Key``, else the first bearer token, empty ones being none.
+
+    Args:
+        scope: The request.
+    """
     bearer: bytes | None = None
     for name, value in scope["headers"]:
         if name == b"x-api-key":

@@ -3,7 +3,7 @@
 Knows the endpoints of the present snapshot by name. Knows nothing of keys or of what a leaf does.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from urllib.parse import quote
 
 import msgspec
@@ -13,7 +13,7 @@ from metamcp_asgi.asgi.answers import send_json, send_refusal
 from metamcp_asgi.asgi.fixed import always
 from metamcp_asgi.config.snapshot import Endpoint
 
-__all__ = ["NamespaceRouter"]
+__all__ = ["Leaves", "NamespaceRouter"]
 
 
 class NamespaceRouter:
@@ -28,6 +28,8 @@ class NamespaceRouter:
         endpoints: Endpoints by name, or a callable that gives the present ones, called once per request.
         prefix: Where the endpoints live.
         leaves: What is served below an endpoint, by the first segment.
+        opened: Tells of a request which endpoints its caller may use, and so finds in the index; the open ones, when
+            left out.
 
     Example::
 
@@ -49,12 +51,17 @@ class NamespaceRouter:
         *,
         prefix: str = "/metamcp",
         leaves: Collection[str] = ("mcp",),
+        opened: Callable[[Scope], Callable[[Endpoint], bool]] | None = None,
     ) -> None:
         self.app = app
         self._endpoints = endpoints if callable(endpoints) else always(endpoints)
         self._base = prefix.rstrip("/")
         self._prefix = self._base + "/"
         self._leaves = tuple(leaves)
+        self._opened = opened if opened is not None else always(_is_open)
+        self._urls = {leaf: leaf for leaf in self._leaves}
+        if "api" in self._urls:
+            self._urls["openapi"] = "api/openapi.json"
         self._health = {
             "/health": b'{"status":"ok"}',
             self._prefix + "health": b'{"status":"ok","service":"public-endpoints"}',
@@ -87,7 +94,7 @@ class NamespaceRouter:
 
     async def _answer(self, path: str, scope: Scope, send: Send) -> None:
         index = path in (self._base, self._prefix)
-        content = self._index(scope.get("root_path", "")) if index else self._health.get(path.rstrip("/"))
+        content = self._index(scope) if index else self._health.get(path.rstrip("/"))
         if content is None:
             await self._not_found(scope, send, "{endpoint}")
         elif scope["method"] in ("GET", "HEAD"):
@@ -102,8 +109,10 @@ class NamespaceRouter:
         message = f"Nothing is served at this path. There are: {', '.join(places)}"
         await send_refusal(scope, send, 404, {"error": "Not found", "message": message})
 
-    def _index(self, root: str) -> bytes:
-        """List the open endpoints only: names behind a key are nobody's business (defect B9 of MetaMCP)."""
+    def _index(self, scope: Scope) -> bytes:
+        """List what the caller may use: other names behind a key are nobody's business (defect B9 of MetaMCP)."""
+        base = scope.get("root_path", "") + self._prefix
+        opened = self._opened(scope)
         return msgspec.json.encode(
             {
                 "service": "public-endpoints",
@@ -114,10 +123,29 @@ class NamespaceRouter:
                         "name": endpoint.name,
                         "description": "",
                         "namespace": endpoint.namespace,
-                        "endpoints": {leaf: f"{root}{self._prefix}{quote(name)}/{leaf}" for leaf in self._leaves},
+                        "endpoints": {kind: f"{base}{quote(name)}/{leaf}" for kind, leaf in self._urls.items()},
                     }
                     for name, endpoint in self._endpoints().items()
-                    if endpoint.open
+                    if opened(endpoint)
                 ],
             }
         )
+
+
+class Leaves:
+    """The applications below an endpoint, by the first segment of the leaf that ``NamespaceRouter`` found.
+
+    Args:
+        apps: The applications; there is one for each leaf of the router.
+    """
+
+    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+        self._apps = dict(apps)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request; a plain call, which costs no coroutine of its own."""
+        return self._apps[scope["metamcp.leaf"].partition("/")[0]](scope, receive, send)
+
+
+def _is_open(endpoint: Endpoint) -> bool:
+    return endpoint.open

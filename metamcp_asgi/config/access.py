@@ -88,17 +88,22 @@ def compile_keys(node: Node, endpoints: Collection[str]) -> dict[bytes, Key]:
             {
                 "name": Node.text,
                 "key": _key,
+                "digest": _digest,
                 "endpoints": lambda opened: frozenset(each.reference("endpoint", endpoints) for each in opened.items()),
             },
-            required=("name", "key"),
+            required=("name",),
         )
-        for field, value in (("name", given["name"]), ("key", given["key"])):
+        if ("key" in given) == ("digest" in given):
+            raise entry.error('needs "key", or instead of it "digest"')
+        how = "key" if "key" in given else "digest"
+        digest: bytes = given[how]
+        for field, value in (("name", given["name"]), (how, digest)):
             if value in paths:
                 raise entry.at(field).error(f"is the same as at {paths[value]}; each key needs its own")
             paths[value] = f"{entry.path}.{field}"
         # By its name, so that a rotated key keeps its principal, and with it the sessions that are bound to that.
         principal = Principal(id=f"key:{given['name']}", kind="key", name=given["name"])
-        keys[given["key"]] = Key(digest=given["key"], principal=principal, endpoints=given.get("endpoints"))
+        keys[digest] = Key(digest=digest, principal=principal, endpoints=given.get("endpoints"))
     return keys
 
 
@@ -161,3 +166,11 @@ def _key(node: Node) -> bytes:
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise node.error("must be ASCII without spaces, or no client could send it in a header")
     return digest_of(key)
+
+
+def _digest(node: Node) -> bytes:
+    """Read what an export writes in place of a key, which it can't know."""
+    found = re.fullmatch(r"sha256:([0-9a-f]{64})", node.text(empty=True))
+    if not found:
+        raise node.error('must be "sha256:" and the 64 hexadecimal digits (0-9, a-f) of the key\'s SHA-256 digest')
+    return bytes.fromhex(found[1])

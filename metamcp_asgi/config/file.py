@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from metamcp_asgi.config.access import compile_endpoints, compile_keys, default_endpoints, warn_of_locked
+from metamcp_asgi.config.middlewares import compile_middlewares
 from metamcp_asgi.config.node import Node
 from metamcp_asgi.config.parse import parse_json, parse_yaml
 from metamcp_asgi.config.servers import compile_server
@@ -109,6 +110,7 @@ def _compile_namespace(name: str, node: Node, known: Collection[str]) -> Namespa
             "servers": lambda servers: _members(servers, known),
             "prefix": lambda prefix: prefix.choice(("always", "never", "on-collision")),
             "tools": lambda tools: dict(tools.entries()),
+            "middlewares": compile_middlewares,
         },
         required=("servers",),
     )
@@ -120,6 +122,7 @@ def _compile_namespace(name: str, node: Node, known: Collection[str]) -> Namespa
         description=given.get("description", ""),
         prefix=prefix,
         tools=_compile_overrides(given.get("tools", {}), servers, prefix),
+        middlewares=given.get("middlewares", ()),
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "ClientRateLimit",
     "Endpoint",
     "Key",
+    "MiddlewareSpec",
     "Namespace",
     "Principal",
     "RateLimit",
@@ -69,10 +70,17 @@ class ToolOverride(Struct, frozen=True, kw_only=True, omit_defaults=True):
     annotations: Mapping[str, Any] | None = None
 
 
+class MiddlewareSpec(Struct, frozen=True):
+    """One middleware of a namespace: its name, and its options as plain data that its own class reads."""
+
+    name: str
+    options: Mapping[str, Any] = {}
+
+
 class Namespace(Struct, frozen=True, kw_only=True):
     """Servers grouped, in the order in which their tools are listed.
 
-    ``tools`` is keyed by ``(server, tool)`` in the server's own names.
+    ``tools`` is keyed by ``(server, tool)`` in the server's own names. The first of ``middlewares`` is the outermost.
     """
 
     name: str
@@ -80,6 +88,7 @@ class Namespace(Struct, frozen=True, kw_only=True):
     description: str = ""
     prefix: PrefixRule = "always"
     tools: Mapping[tuple[str, str], ToolOverride] = {}
+    middlewares: tuple[MiddlewareSpec, ...] = ()
 
 
 class RateLimit(Struct, frozen=True):

@@ -8,11 +8,12 @@ from msgspec import Struct
 from starlette.types import Receive
 
 from metamcp_asgi.errors import MetaMCPError
+from metamcp_asgi.protocol import hops
 
 __all__ = ["BodyTooLarge", "ClientGone", "Headers", "read_body", "read_headers"]
 
 _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"})
-_WANTED: Final = _ROUTING | {b"accept", b"content-type", b"content-length", b"last-event-id"}
+_WANTED: Final = _ROUTING | {b"accept", b"content-type", b"content-length", b"last-event-id", hops.HEADER}
 
 
 BODY_SECONDS: Final = 30.0

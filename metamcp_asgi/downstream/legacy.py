@@ -23,7 +23,7 @@ from metamcp_asgi.downstream.reply import Reply, send_empty, send_message
 from metamcp_asgi.downstream.sessions import ClientSession, ClientSessions
 from metamcp_asgi.downstream.streams import Streams
 from metamcp_asgi.errors import ProtocolError
-from metamcp_asgi.protocol import jsonrpc, meta
+from metamcp_asgi.protocol import hops, jsonrpc, meta
 from metamcp_asgi.protocol.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -95,7 +95,7 @@ class LegacyLeg:
         if session is None:
             return
         if isinstance(message, list):
-            await self._batch(endpoint, principal, session, message, send)
+            await self._batch(endpoint, principal, session, message, headers.values.get(hops.HEADER), send)
         elif message.method is UNSET:
             # No request of ours is outstanding, so this answers one that is no longer (CN-02).
             await send_empty(send, 202)
@@ -103,7 +103,8 @@ class LegacyLeg:
             self._notified(session, message)
             await send_empty(send, 202)
         elif message.id is not None:
-            await self._request(endpoint, principal, session, message, message.id, send)
+            passed = headers.values.get(hops.HEADER)
+            await self._request(endpoint, principal, session, message, message.id, passed, send)
 
     async def stream(
         self, endpoint: Endpoint, principal: Principal, headers: Headers, scope: Scope, receive: Receive, send: Send
@@ -181,6 +182,7 @@ class LegacyLeg:
         session: ClientSession,
         message: Message,
         request_id: RequestId,
+        passed: bytes | None,
         send: Send,
     ) -> None:
         reply = Reply(send, self._keepalive)
@@ -192,7 +194,7 @@ class LegacyLeg:
         # `notifications/cancelled` ends the work early.
         self._in_flight[key] = work = _Work(task)
         try:
-            body, rest = await self._answer(endpoint, principal, session, message, reply)
+            body, rest = await self._answer(endpoint, principal, session, message, reply, passed)
             self._in_flight.pop(key, None)  # what is being sent can no longer be cancelled
             await reply.finish(200, body, rest)
         except asyncio.CancelledError:
@@ -211,6 +213,7 @@ class LegacyLeg:
         principal: Principal,
         session: ClientSession,
         messages: list[Message],
+        passed: bytes | None,
         send: Send,
     ) -> None:
         """Answer a batch, which only 2025-03-26 has (T-51, eras.md 2.16)."""
@@ -228,7 +231,7 @@ class LegacyLeg:
         reply = Reply(send, self._keepalive)
         reply.keep_alive()
         works = [
-            (message.id, asyncio.ensure_future(self._answer(endpoint, principal, session, message, reply)))
+            (message.id, asyncio.ensure_future(self._answer(endpoint, principal, session, message, reply, passed)))
             for message in requests
         ]
         for request_id, task in works:
@@ -252,7 +255,13 @@ class LegacyLeg:
             await reply.abandon()
 
     async def _answer(
-        self, endpoint: Endpoint, principal: Principal, session: ClientSession, message: Message, reply: Reply
+        self,
+        endpoint: Endpoint,
+        principal: Principal,
+        session: ClientSession,
+        message: Message,
+        reply: Reply,
+        passed: bytes | None,
     ) -> tuple[bytes, bytes]:
         """Return the response to one request, in two parts."""
         method = message.method
@@ -267,7 +276,7 @@ class LegacyLeg:
                 # `initialize` only gets here within a batch, where it must not be (T-51).
                 code = INVALID_REQUEST if method == "initialize" else METHOD_NOT_FOUND
                 raise ProtocolError(code, f"Method not found: {method}")
-            outcome = await self._aggregator.call(_call(endpoint, principal, session, message, reply))
+            outcome = await self._aggregator.call(_call(endpoint, principal, session, message, reply, passed))
         except ProtocolError as error:
             outcome = Failure(error.code, error.message, error.data)
         if isinstance(outcome, Page):
@@ -292,7 +301,14 @@ class _Cancelled(msgspec.Struct):
     requestId: RequestId  # noqa: N815
 
 
-def _call(endpoint: Endpoint, principal: Principal, session: ClientSession, message: Message, reply: Reply) -> Call:
+def _call(
+    endpoint: Endpoint,
+    principal: Principal,
+    session: ClientSession,
+    message: Message,
+    reply: Reply,
+    passed: bytes | None,
+) -> Call:
     method = message.method
     assert method is not UNSET
     try:
@@ -304,6 +320,7 @@ def _call(endpoint: Endpoint, principal: Principal, session: ClientSession, mess
     except msgspec.ValidationError as error:
         raise ProtocolError(INVALID_PARAMS, f"Invalid params: {error}") from None
     token = fields.pop(meta.PROGRESS_TOKEN, None)
+    through = hops.read(fields.pop(hops.HOPS, None), passed)
     return Call(
         endpoint=endpoint.name,
         principal=principal,
@@ -313,6 +330,7 @@ def _call(endpoint: Endpoint, principal: Principal, session: ClientSession, mess
         target=target,
         session=session.sid.hex(),
         on_progress=ProgressRelay(token, reply) if token is not None else None,
+        hops=through,
     )
 
 

@@ -21,7 +21,7 @@ from metamcp_asgi.downstream.progress import ProgressRelay
 from metamcp_asgi.downstream.reply import Reply, send_empty, send_message
 from metamcp_asgi.downstream.streams import Streams
 from metamcp_asgi.errors import MetaMCPError, ProtocolError
-from metamcp_asgi.protocol import jsonrpc, meta
+from metamcp_asgi.protocol import hops, jsonrpc, meta
 from metamcp_asgi.protocol.headers import matches
 from metamcp_asgi.protocol.jsonrpc import (
     HEADER_MISMATCH,
@@ -232,6 +232,7 @@ def _read(
         raise _unsupported(version)
     if method not in MODERN_METHODS:
         raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method}")
+    passed = fields.pop(hops.HOPS, None)
     declared = fields[meta.CLIENT_CAPABILITIES]
     if not bytes(declared).startswith(b"{"):
         raise ProtocolError(INVALID_PARAMS, f"{meta.CLIENT_CAPABILITIES} must be an object")
@@ -247,6 +248,8 @@ def _read(
         target=target or "",
         mirrored=headers.params,
     )
+    if passed is not None or hops.HEADER in headers.values:
+        call.hops = hops.read(passed, headers.values.get(hops.HEADER))
     return call, declared
 
 

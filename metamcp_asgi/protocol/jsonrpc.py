@@ -35,6 +35,7 @@ __all__ = [
     "error_response",
     "notification",
     "parse",
+    "parse_object",
     "parse_peer",
     "request",
     "response",
@@ -111,14 +112,35 @@ def parse(body: bytes, max_depth: int) -> Message | list[Message]:
         raise ProtocolError(INVALID_REQUEST, f"Invalid request: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(PARSE_ERROR, f"Parse error: {error}") from None
-    if body.count(b"{") + body.count(b"[") > max_depth and _deeper_than(max_depth, body):
-        raise ProtocolError(PARSE_ERROR, f"Parse error: JSON nested deeper than {max_depth} levels")
+    _refuse_depth(body, max_depth)
     if isinstance(message, list):
         for raw in _raws(body):
             decode_client(raw)
     elif len(body) != _compact_length(message):
         _refuse_duplicates(body, _members(body))
     return message
+
+
+def parse_object(body: bytes, max_depth: int) -> Members:
+    """Decode a JSON object that a client sent outside of JSON-RPC, as strictly as ``parse``.
+
+    Args:
+        body: The object.
+        max_depth: How many arrays and objects may be nested.
+
+    Raises:
+        ProtocolError: ``PARSE_ERROR`` when it is not such JSON, ``INVALID_REQUEST`` when it is JSON but no object.
+    """
+    try:
+        if not body.isascii():
+            body.decode()
+        members = decode_client(body)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(INVALID_REQUEST, f"It is no JSON object: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(PARSE_ERROR, f"Parse error: {error}") from None
+    _refuse_depth(body, max_depth)
+    return members
 
 
 def parse_peer(line: bytes) -> Message:
@@ -202,6 +224,11 @@ def single_line(data: bytes) -> bytes:
     if b"\n" in data or b"\r" in data:
         return data.replace(b"\r", b" ").replace(b"\n", b" ")
     return data
+
+
+def _refuse_depth(body: bytes, max_depth: int) -> None:
+    if body.count(b"{") + body.count(b"[") > max_depth and _deeper_than(max_depth, body):
+        raise ProtocolError(PARSE_ERROR, f"Parse error: JSON nested deeper than {max_depth} levels")
 
 
 def _deeper_than(limit: int, body: bytes) -> bool:

@@ -1,12 +1,16 @@
 """What became of a call, in the semantics of the modern revisions."""
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Raw, Struct
 
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, Members, decode_members, encode
 
-__all__ = ["Failure", "Outcome", "Result", "internal", "tool_error"]
+__all__ = ["Cause", "Failure", "Outcome", "Result", "internal", "tool_error"]
+
+Cause: TypeAlias = Literal["server", "unknown", "refused", "unavailable", "timeout"]
+"""Where an outcome comes from: it is the server's own word; or ours, because nothing of that name is published, the
+tool is switched off, the server could not do it, or did not answer in time. MCP has text for these, HTTP a status."""
 
 
 class Result(Struct, gc=False):
@@ -18,6 +22,7 @@ class Result(Struct, gc=False):
 
     raw: bytes | Raw
     members: Members | None = None
+    cause: Cause = "server"
 
     def split(self) -> Members:
         """Return the members of the result object."""
@@ -30,14 +35,15 @@ class Failure(Struct, gc=False):
     code: int
     message: str
     data: Any = None
+    cause: Cause = "server"
 
 
 Outcome: TypeAlias = Result | Failure
 
 
-def tool_error(text: str) -> Result:
+def tool_error(text: str, cause: Cause = "server") -> Result:
     """Return the result of a tool call that failed in a way that the model should read and can act on (TO-07)."""
-    return Result(encode({"content": [{"type": "text", "text": text}], "isError": True}))
+    return Result(encode({"content": [{"type": "text", "text": text}], "isError": True}), cause=cause)
 
 
 def internal(message: str, upstream: Failure | None = None) -> Failure:

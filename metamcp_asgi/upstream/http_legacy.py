@@ -108,7 +108,8 @@ class LegacyHTTP:
         number = self._next_id()
         message = jsonrpc.request(number, request.method, self._leg.params(request, number))
         try:
-            response = await self._http.send(self._post, b"POST", b"", message)
+            hops = b"" if request.hops is None else request.hops.line
+            response = await self._http.send(self._post, b"POST", hops, message)
             if self._in_session and response.status in (400, 404) and not _answers(response, number):
                 # 404 is what the specification has for an unknown session (T-70), 400 what some servers use; either
                 # way the request was refused, not executed.

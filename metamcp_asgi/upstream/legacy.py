@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from metamcp_asgi.errors import UpstreamProtocolError
+from metamcp_asgi.protocol.hops import HOPS
 from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION, Message, encode
 from metamcp_asgi.protocol.outcome import Outcome, Result, internal
 from metamcp_asgi.protocol.revisions import LATEST_LEGACY, LEGACY
@@ -33,6 +34,8 @@ class LegacyLeg:
         meta = request.meta
         if request.on_progress is not None:
             meta = {**meta, "progressToken": Raw(b"%d" % token)}
+        if request.hops is not None:
+            meta = {**meta, HOPS: request.hops.value}
         if not meta:
             return encode(request.params)
         return encode({**request.params, "_meta": Raw(encode(meta))})

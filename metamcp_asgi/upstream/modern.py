@@ -34,6 +34,8 @@ class ModernLeg:
         stamp = _STAMP
         if request.on_progress is not None:
             stamp = b'{"progressToken":%d,%b' % (token, stamp[1:])
+        if request.hops is not None:
+            stamp = b"%b,%b" % (request.hops.opening, stamp[1:])
         if request.meta:
             stamp = b"%b,%b" % (encode(request.meta)[:-1], stamp[1:])
         if not request.params:
@@ -69,7 +71,8 @@ def failure_of(error: Raw) -> Failure:
 
 def request_headers(request: Request) -> bytes:
     """Return the header lines that mirror a request (T-31); the version is among the configured headers."""
-    return _mirror(request.method, request.name) + request.param_headers
+    lines = _mirror(request.method, request.name) + request.param_headers
+    return lines if request.hops is None else lines + request.hops.line
 
 
 @lru_cache(4096)

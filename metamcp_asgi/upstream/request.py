@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError
 
 from metamcp_asgi.errors import UpstreamUnavailable
+from metamcp_asgi.protocol.hops import Hops
 from metamcp_asgi.protocol.jsonrpc import Members, Message, decode_members
 from metamcp_asgi.protocol.outcome import Outcome
 
@@ -54,6 +55,7 @@ class Request(Struct, gc=False):
 
     ``params`` has no ``_meta``; ``meta`` only what is meant for the server (``meta.end_to_end``). ``name`` is the
     tool, prompt or URI that a modern request mirrors in ``Mcp-Name``; ``param_headers`` are its ``Mcp-Param-*`` lines.
+    ``hops`` are the gateways that it comes through, ourselves included.
     """
 
     method: str
@@ -62,6 +64,7 @@ class Request(Struct, gc=False):
     name: str | None = None
     param_headers: bytes = b""
     on_progress: OnProgress | None = None
+    hops: Hops | None = None
 
 
 class Peer(Struct, frozen=True):

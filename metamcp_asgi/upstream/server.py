@@ -113,6 +113,15 @@ class Server:
         finally:
             await self.aclose()
 
+    async def reset(self) -> None:
+        """Forget what is known of the server, end its sessions and open the main one anew; calls in flight fail."""
+        self._era = self.config.era
+        if self._main is not None:
+            self._retire(self._main, "was reset")
+        self._settled.clear()
+        self._wake.set()
+        await self._others.aclose()
+
     async def settled(self) -> None:
         """Wait until the main session is open or has failed to open."""
         await self._settled.wait()

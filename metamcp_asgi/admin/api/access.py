@@ -1,0 +1,79 @@
+"""Who manages: the admin-scoped API key of a request.
+
+A key that the present snapshot does not know is refused without a look into the database, and only so often per
+client. Knows nothing of what the caller may do: that is the policy's.
+"""
+
+import hmac
+import math
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from starlette.types import Scope
+
+from metamcp_asgi.admin.api.problem import Problem, sentence
+from metamcp_asgi.asgi.auth import FAILURES_PER_MINUTE, key_in_headers
+from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.config.snapshot import Key, digest_of
+from metamcp_asgi.store.models import ApiKey, User
+from metamcp_asgi.store.policy import Acting, Forbidden, acting_key
+from metamcp_asgi.store.repository import Store
+
+__all__ = ["Access"]
+
+_CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="MetaMCP management"'),)
+
+
+class Access:
+    """Tells who asks, by ``Authorization: Bearer`` or ``X-API-Key``.
+
+    Args:
+        keys: Gives the keys of the present snapshot by their digests: enabled, not expired, of enabled owners.
+        clock: Seconds, never going backwards.
+    """
+
+    def __init__(self, keys: Callable[[], Mapping[bytes, Key]], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._failures = Buckets()
+
+    async def caller(self, store: Store, scope: Scope) -> Acting:
+        """Return who asks.
+
+        Args:
+            store: The open store.
+            scope: The request.
+
+        Raises:
+            Problem: There is no key, or no good one (401), or it is not meant for managing (403), or its
+                client has tried too many wrong ones (429).
+        """
+        presented = key_in_headers(scope)
+        if presented is None:
+            detail = "An admin-scoped API key is required, as Authorization: Bearer or X-API-Key."
+            raise Problem(401, detail, headers=_CHALLENGE)
+        digest = digest_of(presented)
+        known = self._keys().get(digest)
+        if known is None or not hmac.compare_digest(known.digest, digest):
+            self._failed(scope)
+        async with store.read() as tx:
+            key = await tx.find(ApiKey, digest=digest)
+            if key is None:  # deleted a moment ago
+                self._failed(scope)
+            owner = None if key.owner_id is None else await tx.get(User, key.owner_id)
+        try:
+            return acting_key(key, owner, datetime.now(UTC))
+        except Forbidden as error:
+            raise Problem(403, sentence(str(error))) from None
+
+    def _failed(self, scope: Scope) -> NoReturn:
+        client = scope.get("client")
+        now = self._clock()
+        failures = self._failures.get(client[0] if client else "", FAILURES_PER_MINUTE, 60.0)
+        if wait := failures.wait(now):
+            headers = [(b"retry-after", b"%d" % math.ceil(wait))]
+            raise Problem(429, "Too many failed attempts; try again later.", headers=headers)
+        failures.take(now)
+        raise Problem(401, "The API key is not valid: unknown, disabled or expired.", headers=_CHALLENGE)

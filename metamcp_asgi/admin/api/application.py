@@ -1,0 +1,123 @@
+"""The management API as one ASGI application: guarded, admitted, routed, readable from top to bottom.
+
+The composition root of this folder.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from metamcp_asgi.admin.api import endpoints, governance, keys, namespaces, servers, tools, users
+from metamcp_asgi.admin.api.access import Access
+from metamcp_asgi.admin.api.openapi import describe
+from metamcp_asgi.admin.api.operation import Ask, Operation
+from metamcp_asgi.admin.api.routing import Answering, routed
+from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.asgi.auth import Access as Asked
+from metamcp_asgi.asgi.origin import OriginGuard
+from metamcp_asgi.config.snapshot import Key
+from metamcp_asgi.downstream.prepared import send_prepared
+from metamcp_asgi.store.repository import Store
+
+__all__ = ["OPERATIONS", "PREFIX", "management_api"]
+
+PREFIX: Final = "/api/v1"
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *servers.OPERATIONS,
+    *namespaces.OPERATIONS,
+    *tools.OPERATIONS,
+    *endpoints.OPERATIONS,
+    *keys.OPERATIONS,
+    *users.OPERATIONS,
+    *governance.OPERATIONS,
+)
+"""The whole route table."""
+
+_NEVER_OPEN: Final = Asked(name=PREFIX)
+
+
+def management_api(
+    store: Callable[[], Awaitable[Store]],
+    aggregator: Aggregator,
+    keys: Callable[[], Mapping[bytes, Key]],
+    *,
+    hosts: Collection[str] | None = None,
+    origins: Collection[str] = (),
+    max_body_bytes: int = 1024 * 1024,
+) -> ASGIApp:
+    """Return the application; serve it where the path begins with ``PREFIX``.
+
+    Args:
+        store: Gives the open store.
+        aggregator: What runs.
+        keys: Gives the keys of the present snapshot by their digests.
+        hosts: ``Host`` values to answer, as for ``OriginGuard``.
+        origins: ``Origin`` values to answer besides our own.
+        max_body_bytes: Size of a request's body, in bytes.
+    """
+    access = Access(keys)
+
+    async def asked(scope: Scope) -> Ask:
+        opened = await store()
+        caller = await access.caller(opened, scope)
+        return Ask(store=opened, aggregator=aggregator, caller=caller, base=scope.get("root_path", ""))
+
+    app: ASGIApp = Answering(routed(OPERATIONS, asked, max_body_bytes))
+    app = Document(app)
+    app = OriginGuard(app, hosts=hosts, origins=origins)
+    return Below(app)
+
+
+class Below:
+    """Put the part of the path that comes before the API's own into ``root_path``, and tell that a key is asked for.
+
+    Args:
+        app: The application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        root: str = scope.get("root_path", "")
+        path: str = scope["path"]
+        # Some hosts leave the mount point out of the path, which then is as short as the route table wants it.
+        inside = path[len(root) :] if root and path.startswith(root + "/") else path
+        inner = {
+            **scope,
+            "root_path": root + PREFIX,
+            "path": root + inside,
+            "metamcp.endpoint": _NEVER_OPEN,
+        }
+        await self.app(inner, receive, send)
+
+
+class Document:
+    """Serve ``openapi.json``, which is the same for everybody and so needs no key.
+
+    Args:
+        app: The application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._documents: dict[str, tuple[bytes, bytes]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["path"] != f"{scope['root_path']}/openapi.json" or scope["method"] not in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        tag, content = self._prepared(scope["root_path"])
+        headers = [(b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff")]
+        await send_prepared(scope, send, tag, headers, b"application/json", content)
+
+    def _prepared(self, prefix: str) -> tuple[bytes, bytes]:
+        if prefix not in self._documents:
+            content = describe(OPERATIONS, prefix)
+            self._documents = {prefix: (f'"{hashlib.sha256(content).hexdigest()[:32]}"'.encode(), content)}
+        return self._documents[prefix]

@@ -1,0 +1,247 @@
+"""Servers, and what is done with one: what it offers now, its health, reset, refresh."""
+
+import asyncio
+import uuid
+from typing import Any
+
+from msgspec import UNSET, structs
+
+from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of
+from metamcp_asgi.admin.api.problem import Fault, Problem
+from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, tool_of
+from metamcp_asgi.admin.api.shapes import Server, ServerPage, shown_args, shown_url
+from metamcp_asgi.store import models
+from metamcp_asgi.store.errors import SecretsError
+from metamcp_asgi.store.policy import check_admin, check_change, visible
+from metamcp_asgi.store.secrets import ServerSecrets
+from metamcp_asgi.store.services import servers
+from metamcp_asgi.store.services.inputs import NewServer, ServerChanges
+from metamcp_asgi.store.transaction import Reader, place_of
+
+__all__ = ["OPERATIONS"]
+
+REFRESH_SECONDS = 10.0
+"""How long a refresh waits for the server; its lists arrive later all the same."""
+
+
+async def _list(ask: Ask) -> Reply:
+    include = _include(ask)
+    async with ask.store.read() as tx:
+        after = ask.after(str, uuid.UUID)
+        rows = await servers.list_(tx, ask.caller, after=after, limit=ask.limit + 1)
+        rows, following = page_of(rows, ask.limit, place_of)
+        items = [await _shown(tx, ask, row, include=include) for row in rows]
+    return Reply(body=ServerPage(items=items, next=following), next=following)
+
+
+async def _create(ask: Ask, given: NewServer) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        row = await servers.create(tx, ask.caller, given)
+        body = await _shown(tx, ask, row)
+    return Reply(body=body, version=row.version, location=f"/servers/{row.id}")
+
+
+async def _get(ask: Ask) -> Reply:
+    include = _include(ask)
+    async with ask.store.read() as tx:
+        row = await servers.get(tx, ask.caller, ask.id)
+        return Reply(body=await _shown(tx, ask, row, include=include), version=row.version)
+
+
+async def _update(ask: Ask, given: ServerChanges) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        row = await servers.get(tx, ask.caller, ask.id)
+        row = await servers.update(tx, ask.caller, ask.id, _unmasked(row, given), version=ask.version)
+        await tx.flush()
+        body = await _shown(tx, ask, row)
+    return Reply(body=body, version=row.version)
+
+
+async def _delete(ask: Ask) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        await servers.delete(tx, ask.caller, ask.id, version=ask.version)
+    return Reply()
+
+
+async def _tools(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        row = await servers.get(tx, ask.caller, ask.id)
+    catalogue = catalogue_of(ask.aggregator, row)
+    entries = catalogue.lists["tools/list"].entries if catalogue is not None and catalogue.lists is not None else ()
+    after = ask.after(str)
+    wanted = [entry for entry in entries if after is None or entry.key > after[0]]
+    shown, following = page_of(wanted[: ask.limit + 1], ask.limit, lambda entry: (entry.key,))
+    items = [tool_of(entry) for entry in shown]
+    state = health_of(ask.aggregator, row, ask.caller)
+    return Reply(body=ToolPage(items=items, next=following, state=state.state, error=state.error), next=following)
+
+
+async def _health(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        row = await servers.get(tx, ask.caller, ask.id)
+    return Reply(body=health_of(ask.aggregator, row, ask.caller))
+
+
+async def _all_health(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        rows = await tx.list(models.Server, visible(ask.caller, models.Server))
+    shown = [health_of(ask.aggregator, row, ask.caller) for row in rows]
+    failed = any(server.state == "failed" for server in shown)
+    return Reply(body=Health(status="degraded" if failed else "ok", servers=shown))
+
+
+async def _reset(ask: Ask) -> Reply:
+    row = await _noted(ask, "reset")
+    catalogue = catalogue_of(ask.aggregator, row)
+    if catalogue is not None:
+        await catalogue.server.reset()
+    return Reply(body=health_of(ask.aggregator, row, ask.caller))
+
+
+async def _refresh(ask: Ask) -> Reply:
+    row = await _noted(ask, "refresh")
+    catalogue = catalogue_of(ask.aggregator, row)
+    if catalogue is not None:
+        if catalogue.server.state == "ready":
+            await asyncio.wait([catalogue.refresh()], timeout=REFRESH_SECONDS)
+        else:
+            await _ready(catalogue.ready())
+    return Reply(body=health_of(ask.aggregator, row, ask.caller))
+
+
+async def _ready(waiting: Any) -> None:
+    try:
+        async with asyncio.timeout(REFRESH_SECONDS):
+            await waiting
+    except TimeoutError:
+        return  # the answer tells the state
+
+
+async def _noted(ask: Ask, action: str) -> models.Server:
+    async with ask.store.write(ask.caller) as tx:
+        row = await servers.get(tx, ask.caller, ask.id)
+        check_change(ask.caller, row)
+        tx.note(action, row)
+    return row
+
+
+def _include(ask: Ask) -> bool:
+    wanted = ask.query["secrets"]
+    if wanted is None:
+        return False
+    if wanted != "include":
+        raise Problem(422, "secrets: may only be `include`.", [Fault("may only be `include`", parameter="secrets")])
+    check_admin(ask.caller, "secrets")
+    return True
+
+
+async def _shown(tx: Reader, ask: Ask, row: models.Server, *, include: bool = False) -> Server:
+    if include:
+        return Server.of(row, servers.shown_secrets(tx, ask.caller, row), include=True)
+    secrets: ServerSecrets | None
+    try:
+        secrets = tx.secrets(row)
+    except SecretsError:
+        # One lost key must not hide the whole list, nor keep anybody from setting the secrets again.
+        secrets = None
+    return Server.of(row, secrets)
+
+
+def _unmasked(row: models.Server, given: ServerChanges) -> ServerChanges:
+    """Return changes in which what came back as it was shown, with ``***``, means no change."""
+    kept: dict[str, Any] = {}
+    if given.url is not UNSET and given.url == shown_url(row.url):
+        kept["url"] = UNSET
+    if given.args is not UNSET:
+        shown = shown_args(row.args)
+        known = dict(zip(enumerate(shown), row.args, strict=True))
+        kept["args"] = [known.get((place, arg), arg) for place, arg in enumerate(given.args)]
+    return structs.replace(given, **kept)
+
+
+_PATH = "/servers/{id:uuid}"
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/servers",
+        name="listServers",
+        summary="List servers.",
+        run=_list,
+        gives=ServerPage,
+        query=(*PAGED, SECRETS),
+    ),
+    Operation(
+        method="POST",
+        path="/servers",
+        name="createServer",
+        summary="Add a server.",
+        run=_create,
+        takes=NewServer,
+        gives=Server,
+        status=201,
+    ),
+    Operation(
+        method="GET", path=_PATH, name="getServer", summary="Read a server.", run=_get, gives=Server, query=(SECRETS,)
+    ),
+    Operation(
+        method="PATCH",
+        path=_PATH,
+        name="updateServer",
+        run=_update,
+        takes=ServerChanges,
+        gives=Server,
+        conditional=True,
+        summary="Change a server; `env` and `headers` are merged by name, and null removes one.",
+    ),
+    Operation(
+        method="DELETE",
+        path=_PATH,
+        name="deleteServer",
+        summary="Remove a server.",
+        run=_delete,
+        status=204,
+        conditional=True,
+    ),
+    Operation(
+        method="GET",
+        path=f"{_PATH}/tools",
+        name="listServerTools",
+        run=_tools,
+        gives=ToolPage,
+        query=PAGED,
+        summary="List the tools that a server offers now, in its own names.",
+    ),
+    Operation(
+        method="GET",
+        path=f"{_PATH}/health",
+        name="getServerHealth",
+        summary="Tell how a server does.",
+        run=_health,
+        gives=ServerHealth,
+    ),
+    Operation(
+        method="POST",
+        path=f"{_PATH}/reset",
+        name="resetServer",
+        run=_reset,
+        gives=ServerHealth,
+        summary="End a server's sessions, or process, and connect anew; calls in flight fail.",
+    ),
+    Operation(
+        method="POST",
+        path=f"{_PATH}/refresh",
+        name="refreshServer",
+        run=_refresh,
+        gives=ServerHealth,
+        summary="Read again what a server offers, and wait for it for up to 10 seconds.",
+    ),
+    Operation(
+        method="GET",
+        path="/health",
+        name="getHealth",
+        summary="Tell how all servers do.",
+        run=_all_health,
+        gives=Health,
+    ),
+)

@@ -1,0 +1,325 @@
+"""What the API answers with: each object as it is shown, without what nobody may read.
+
+What it takes are the inputs of the services. Knows rows; knows nothing of HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from metamcp_asgi.config.sensitive import in_args, in_url, masked
+from metamcp_asgi.config.snapshot import EraChoice, PrefixRule, Sharing, TransportKind
+from metamcp_asgi.store import models
+from metamcp_asgi.store.secrets import ServerSecrets
+
+__all__ = [
+    "AuditEntry",
+    "AuditPage",
+    "Endpoint",
+    "EndpointPage",
+    "Key",
+    "KeyMade",
+    "KeyPage",
+    "Member",
+    "Namespace",
+    "NamespacePage",
+    "Server",
+    "ServerPage",
+    "User",
+    "UserPage",
+]
+
+
+class Shape(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of all answers."""
+
+
+class Kept(Shape, frozen=True, kw_only=True, rename="camel"):
+    """What every object has. ``version`` is what its ETag says, too."""
+
+    id: UUID
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class Owned(Kept, frozen=True, kw_only=True, rename="camel"):
+    """An object that has an owner, or is public: then ``ownerId`` is null."""
+
+    name: str
+    owner_id: UUID | None
+
+
+class Page(Shape, frozen=True, kw_only=True, rename="camel"):
+    """A page of a list; ``next`` is the ``after`` of the page that follows, as is the ``Link`` header."""
+
+    next: str | None = None
+
+
+class Server(Owned, frozen=True, kw_only=True, rename="camel"):
+    """A server. Of its secrets there are the names; of ``args`` and ``url``, what looks like a secret is ``***``.
+
+    ``timeout`` is in seconds of silence. ``env``, ``headers`` and ``bearerToken`` are there with ``?secrets=include``.
+    """
+
+    description: str
+    type: TransportKind
+    command: str
+    args: Sequence[str]
+    cwd: str | None
+    url: str
+    era: EraChoice
+    sharing: Sharing
+    timeout: float
+    disabled: bool
+    env_names: Sequence[str]
+    header_names: Sequence[str]
+    has_bearer_token: bool
+    secrets_readable: Annotated[
+        bool, Meta(description="False: their key is missing; set them again, or bring the key back.")
+    ] = True
+    env: Mapping[str, str] | UnsetType = UNSET
+    headers: Mapping[str, str] | UnsetType = UNSET
+    bearer_token: str | None | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, row: models.Server, secrets: ServerSecrets | None, *, include: bool = False) -> "Server":
+        """Return a server as it is shown.
+
+        Args:
+            row: The server.
+            secrets: Its secrets; ``None``: they cannot be opened.
+            include: Whether the secrets are shown.
+        """
+        known = secrets if secrets is not None else ServerSecrets()
+        return cls(
+            **_owned(row),
+            description=row.description,
+            type=row.type,
+            command=row.command,
+            args=row.args if include else shown_args(row.args),
+            cwd=row.cwd,
+            url=row.url if include else shown_url(row.url),
+            era=row.era,
+            sharing=row.sharing,
+            timeout=row.timeout,
+            disabled=row.disabled,
+            env_names=sorted(known.env),
+            header_names=sorted(known.headers),
+            has_bearer_token=known.bearer_token is not None,
+            secrets_readable=secrets is not None,
+            env=known.env if include else UNSET,
+            headers=known.headers if include else UNSET,
+            bearer_token=known.bearer_token if include else UNSET,
+        )
+
+
+class ServerPage(Page, frozen=True, kw_only=True, rename="camel"):
+    """A page of servers."""
+
+    items: Sequence[Server]
+
+
+class Member(Shape, frozen=True, kw_only=True, rename="camel"):
+    """A server of a namespace; ``active``: whether it takes part."""
+
+    server_id: UUID
+    active: bool
+
+
+class Namespace(Owned, frozen=True, kw_only=True, rename="camel"):
+    """A namespace, its servers in their order."""
+
+    description: str
+    prefix: PrefixRule
+    middlewares: Sequence[Any]
+    servers: Sequence[Member]
+
+    @classmethod
+    def of(cls, row: models.Namespace, members: Sequence[models.Membership]) -> "Namespace":
+        """Return a namespace as it is shown, with its members in their order."""
+        return cls(
+            **_owned(row),
+            description=row.description,
+            prefix=row.prefix,
+            middlewares=[
+                {each["name"]: each["options"]} if each.get("options") else each["name"] for each in row.middlewares
+            ],
+            servers=[Member(server_id=member.server_id, active=member.active) for member in members],
+        )
+
+
+class NamespacePage(Page, frozen=True, kw_only=True, rename="camel"):
+    """A page of namespaces."""
+
+    items: Sequence[Namespace]
+
+
+class Rate(Shape, frozen=True, kw_only=True, rename="camel"):
+    """At most ``maxRate`` requests in ``maxRateSeconds`` seconds."""
+
+    max_rate: int
+    max_rate_seconds: float
+
+
+class ClientRate(Rate, frozen=True, kw_only=True, rename="camel"):
+    """A rate for each client, told apart by address or by the value of ``header``."""
+
+    strategy: Literal["ip", "header"]
+    header: str | None
+
+
+class Endpoint(Owned, frozen=True, kw_only=True, rename="camel"):
+    """An endpoint; ``path`` is where MCP clients find it."""
+
+    description: str
+    namespace_id: UUID
+    api_key_auth: bool
+    oauth: bool
+    query_param_auth: bool
+    rate_limit: Rate | None
+    client_rate_limit: ClientRate | None
+    path: str
+
+    @classmethod
+    def of(cls, row: models.Endpoint) -> "Endpoint":
+        """Return an endpoint as it is shown."""
+        rate, client = None, None
+        if row.max_rate is not None and row.max_rate_seconds is not None:
+            rate = Rate(max_rate=row.max_rate, max_rate_seconds=row.max_rate_seconds)
+        if row.client_max_rate is not None and row.client_max_rate_seconds is not None:
+            client = ClientRate(
+                max_rate=row.client_max_rate,
+                max_rate_seconds=row.client_max_rate_seconds,
+                strategy=row.client_max_rate_strategy or "ip",
+                header=row.client_max_rate_header,
+            )
+        return cls(
+            **_owned(row),
+            description=row.description,
+            namespace_id=row.namespace_id,
+            api_key_auth=row.api_key_auth,
+            oauth=row.oauth,
+            query_param_auth=row.query_param_auth,
+            rate_limit=rate,
+            client_rate_limit=client,
+            path=f"/metamcp/{row.name}/mcp",
+        )
+
+
+class EndpointPage(Page, frozen=True, kw_only=True, rename="camel"):
+    """A page of endpoints."""
+
+    items: Sequence[Endpoint]
+
+
+class Key(Owned, frozen=True, kw_only=True, rename="camel"):
+    """An API key: its beginning, never the whole. ``endpointIds`` null: all endpoints that its owner may use."""
+
+    prefix: str
+    admin: bool
+    endpoint_ids: Sequence[str] | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    disabled: bool
+
+    @classmethod
+    def of(cls, row: models.ApiKey, **more: Any) -> Any:
+        """Return a key as it is shown; ``more`` are the fields of a derived class."""
+        return cls(
+            **_owned(row),
+            prefix=row.prefix,
+            admin=row.admin,
+            endpoint_ids=row.endpoint_ids,
+            expires_at=row.expires_at,
+            last_used_at=row.last_used_at,
+            disabled=row.disabled,
+            **more,
+        )
+
+
+class KeyMade(Key, frozen=True, kw_only=True, rename="camel"):
+    """A new API key, with ``key`` itself: it is shown this once."""
+
+    key: str
+
+
+class KeyPage(Page, frozen=True, kw_only=True, rename="camel"):
+    """A page of API keys."""
+
+    items: Sequence[Key]
+
+
+class User(Kept, frozen=True, kw_only=True, rename="camel"):
+    """A user. Without a password, they log in elsewhere or not at all."""
+
+    email: str
+    name: str
+    role: models.Role
+    disabled: bool
+    has_password: bool
+
+    @classmethod
+    def of(cls, row: models.User) -> "User":
+        """Return a user as they are shown."""
+        return cls(
+            **_kept(row),
+            email=row.email,
+            name=row.name,
+            role=row.role,
+            disabled=row.disabled,
+            has_password=row.password_hash is not None,
+        )
+
+
+class UserPage(Page, frozen=True, kw_only=True, rename="camel"):
+    """A page of users."""
+
+    items: Sequence[User]
+
+
+class AuditEntry(Shape, frozen=True, kw_only=True, rename="camel"):
+    """Who did what, when; ``before`` and ``after`` have the fields that differ, without secrets."""
+
+    id: int
+    at: datetime
+    actor_id: UUID | None
+    actor: str
+    action: str
+    object_kind: str
+    object_id: str
+    object_name: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, row: models.AuditEntry) -> "AuditEntry":
+        """Return an entry as it is shown."""
+        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
+
+
+class AuditPage(Page, frozen=True, kw_only=True, rename="camel"):
+    """A page of the audit, the latest first."""
+
+    items: Sequence[AuditEntry]
+
+
+def shown_args(args: Sequence[str]) -> list[str]:
+    """Return arguments with what looks like a secret as ``***``."""
+    return [masked(arg, spans) for arg, spans in zip(args, in_args(args), strict=True)]
+
+
+def shown_url(url: str) -> str:
+    """Return a URL with what looks like a secret as ``***``."""
+    return masked(url, in_url(url))
+
+
+def _kept(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Kept.__struct_fields__}
+
+
+def _owned(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Owned.__struct_fields__}

@@ -1,0 +1,127 @@
+"""Users and their passwords, and who asks."""
+
+import uuid
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of
+from metamcp_asgi.admin.api.shapes import Shape, User, UserPage
+from metamcp_asgi.store import models
+from metamcp_asgi.store.services import users
+from metamcp_asgi.store.services.inputs import NewUser, UserChanges
+from metamcp_asgi.store.transaction import place_of
+
+__all__ = ["OPERATIONS"]
+
+
+class Caller(Shape, frozen=True, kw_only=True, rename="camel"):
+    """As whom the key of this request manages things."""
+
+    id: uuid.UUID | None
+    name: str
+    role: models.Role
+
+
+class Password(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A new password; ``current`` is needed for one's own."""
+
+    password: Annotated[str, Meta(max_length=1000)]
+    current: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+async def _me(ask: Ask) -> Reply:
+    return Reply(body=Caller(id=ask.caller.id, name=ask.caller.name, role=ask.caller.role))
+
+
+async def _list(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        after = ask.after(str, uuid.UUID)
+        rows = await users.list_(tx, ask.caller, after=after, limit=ask.limit + 1)
+    rows, following = page_of(rows, ask.limit, place_of)
+    return Reply(body=UserPage(items=[User.of(row) for row in rows], next=following), next=following)
+
+
+async def _create(ask: Ask, given: NewUser) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        row = await users.create(tx, ask.caller, given)
+    return Reply(body=User.of(row), version=row.version, location=f"/users/{row.id}")
+
+
+async def _get(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        row = await users.get(tx, ask.caller, ask.id)
+    return Reply(body=User.of(row), version=row.version)
+
+
+async def _update(ask: Ask, given: UserChanges) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        row = await users.update(tx, ask.caller, ask.id, given, version=ask.version)
+    return Reply(body=User.of(row), version=row.version)
+
+
+async def _set_password(ask: Ask, given: Password) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        await users.set_password(tx, ask.caller, ask.id, given.password, current=given.current)
+    return Reply()
+
+
+async def _delete(ask: Ask) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        await users.delete(tx, ask.caller, ask.id, version=ask.version)
+    return Reply()
+
+
+_PATH = "/users/{id:uuid}"
+
+OPERATIONS = (
+    Operation(method="GET", path="/me", name="getCaller", summary="Tell who asks.", run=_me, gives=Caller),
+    Operation(
+        method="GET",
+        path="/users",
+        name="listUsers",
+        summary="List users; members see themselves.",
+        run=_list,
+        gives=UserPage,
+        query=PAGED,
+    ),
+    Operation(
+        method="POST",
+        path="/users",
+        name="createUser",
+        summary="Add a user.",
+        run=_create,
+        takes=NewUser,
+        gives=User,
+        status=201,
+    ),
+    Operation(method="GET", path=_PATH, name="getUser", summary="Read a user.", run=_get, gives=User),
+    Operation(
+        method="PATCH",
+        path=_PATH,
+        name="updateUser",
+        summary="Change a user.",
+        run=_update,
+        takes=UserChanges,
+        gives=User,
+        conditional=True,
+    ),
+    Operation(
+        method="DELETE",
+        path=_PATH,
+        name="deleteUser",
+        run=_delete,
+        status=204,
+        conditional=True,
+        summary="Remove a user, and with them all that is theirs.",
+    ),
+    Operation(
+        method="POST",
+        path=f"{_PATH}/password",
+        name="setPassword",
+        summary="Set a password.",
+        run=_set_password,
+        takes=Password,
+        status=204,
+    ),
+)

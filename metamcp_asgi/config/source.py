@@ -1,0 +1,98 @@
+"""Where a gateway's snapshots come from: the seam between it and a file or a store, and the file's side of it.
+
+Knows when a configuration should be read again. Swapping it in is the gateway's.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from metamcp_asgi.config.file import load
+from metamcp_asgi.config.snapshot import Snapshot
+
+__all__ = ["FileSource", "SnapshotSource"]
+
+logger = logging.getLogger("metamcp")
+
+
+class SnapshotSource(Protocol):
+    """Reads a configuration, and tells when to read it again; ``name`` is what people call it."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    def load(self) -> Snapshot:
+        """Return the first snapshot; blocks.
+
+        Raises:
+            ConfigError: It cannot be read or is wrong.
+        """
+
+    async def reload(self) -> Snapshot:
+        """Return the present snapshot.
+
+        Raises:
+            ConfigError: It cannot be read or is wrong.
+        """
+
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yield whenever ``reload`` has something else to tell."""
+
+    async def aclose(self) -> None:
+        """Let go of what is open."""
+
+
+class FileSource:
+    """A configuration file, which is read again when its content changes.
+
+    Args:
+        path: A JSON or YAML file.
+        environ: Gives the variables for ``${VAR}``, asked each time.
+        transform_localhost: Whether server URLs on ``localhost`` mean the machine that runs our container.
+    """
+
+    def __init__(
+        self, path: str | Path, environ: Callable[[], Mapping[str, str]], *, transform_localhost: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self._environ = environ
+        self._transform_localhost = transform_localhost
+
+    def load(self) -> Snapshot:
+        """Read the file."""
+        return load(self.path, environ=self._environ(), transform_localhost=self._transform_localhost)
+
+    async def reload(self) -> Snapshot:
+        """Read the file again, without holding up the event loop."""
+        return await asyncio.to_thread(self.load)
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Yield when the file's content changes, however an editor or a deployment replaces it."""
+        from watchfiles import awatch
+
+        path = self.path
+        content = _content(path)
+        folders = {path.absolute().parent, path.resolve().parent}
+        try:
+            # Folders, because a file that is replaced is another file; where a link leads, too.
+            async for _ in awatch(*folders, recursive=False, debounce=200, step=50):
+                if (now := _content(path)) != content and now is not None:
+                    content = now
+                    yield
+        except OSError as error:
+            logger.warning("%s is not watched (%s); send SIGHUP to reload it", path, error)
+
+    async def aclose(self) -> None:
+        """Do nothing: a file is not kept open."""
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        # Half-way through being replaced; the next event tells of the other half.
+        return None

@@ -1,0 +1,216 @@
+"""Reads rows into a ``Compiler``: all of them, or those that a revision changed.
+
+Knows the columns and opens the secrets. Reads plain columns rather than objects, of which there may be many thousands.
+"""
+
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any, Final
+
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from metamcp_asgi.config import snapshot
+from metamcp_asgi.config.servers import docker_internal
+from metamcp_asgi.store.compile import Compiler, EndpointRow, KeyRow, NamespaceRow, ServerRow, named
+from metamcp_asgi.store.errors import SecretsError
+from metamcp_asgi.store.models import (
+    ApiKey,
+    Change,
+    Endpoint,
+    Membership,
+    Namespace,
+    Revision,
+    Server,
+    ToolSetting,
+    User,
+)
+from metamcp_asgi.store.secrets import Context, ServerSecrets
+from metamcp_asgi.store.transaction import Reader
+
+__all__ = ["Loader"]
+
+logger = logging.getLogger("metamcp.store")
+
+_MOST: Final = 500
+"""Changed things above which reading everything is simpler, and not slower."""
+
+Ids = Collection[uuid.UUID] | None
+"""The rows that are meant; ``None`` for all."""
+
+
+class Loader:
+    """Keeps a ``Compiler`` at a revision of the store.
+
+    Args:
+        transform_localhost: Whether server URLs on ``localhost`` mean the machine that runs our container.
+    """
+
+    def __init__(self, *, transform_localhost: bool = False) -> None:
+        self.compiler = Compiler()
+        self.revision: int | None = None
+        self._transform_localhost = transform_localhost
+
+    async def refresh(self, tx: Reader) -> None:
+        """Read what has changed since the last time.
+
+        Args:
+            tx: One state of the store.
+
+        Raises:
+            SecretsError: Everything was read, and a secret of a server cannot be opened.
+        """
+        number = (await tx.session.scalars(select(Revision.number))).one()
+        if number == self.revision:
+            return
+        changed = await self._changed(tx.session, number)
+        if changed is None:
+            compiler, self.compiler = self.compiler, Compiler()
+            try:
+                await self._read(tx, dict.fromkeys(("user", "server", "namespace", "endpoint", "api_key")))
+            except BaseException:
+                self.compiler = compiler
+                raise
+        else:
+            await self._read(tx, changed)
+        self.revision = number
+
+    async def _changed(self, session: AsyncSession, number: int) -> dict[str, Ids] | None:
+        """Return the ids of what has changed, by kind; ``None`` when all must be read."""
+        if self.revision is None or number < self.revision:
+            return None
+        query = select(Change.revision, Change.kind, Change.object_id).where(Change.revision > self.revision)
+        rows = (await session.execute(query.limit(_MOST + 1))).all()
+        # Every revision has a change; when the first ones are missing, they are already forgotten.
+        complete = {row.revision for row in rows} == set(range(self.revision + 1, number + 1))
+        if len(rows) > _MOST or not complete or any(row.kind == "all" for row in rows):
+            return None
+        changed: dict[str, set[uuid.UUID]] = defaultdict(set)
+        for row in rows:
+            changed[row.kind].add(row.object_id)
+        return dict(changed)
+
+    async def _read(self, tx: Reader, changed: dict[str, Ids]) -> None:
+        compiler = self.compiler
+        if "user" in changed:
+            rows = await _rows(tx, select(User.id, User.disabled), User.id, changed["user"])
+            compiler.disabled.difference_update(changed["user"] or ())
+            compiler.disabled.update(row.id for row in rows if row.disabled)
+        if "server" in changed:
+            rows = await _rows(tx, select(*Server.__table__.columns), Server.id, changed["server"])
+            _put(compiler.servers, changed["server"], {r.id: self._server(tx, r, changed["server"]) for r in rows})
+        if "namespace" in changed:
+            _put(compiler.namespaces, changed["namespace"], await _namespaces(tx, changed["namespace"]))
+        if "endpoint" in changed:
+            rows = await _rows(tx, select(*Endpoint.__table__.columns), Endpoint.id, changed["endpoint"])
+            _put(compiler.endpoints, changed["endpoint"], {row.id: _endpoint(row) for row in rows})
+        if "api_key" in changed:
+            columns = (ApiKey.id, ApiKey.owner_id, ApiKey.name, ApiKey.digest, ApiKey.endpoint_ids, ApiKey.expires_at)
+            query = select(*columns).where(ApiKey.disabled.is_(False))
+            rows = await _rows(tx, query, ApiKey.id, changed["api_key"])
+            _put(compiler.keys, changed["api_key"], {row.id: _key(row) for row in rows})
+
+    def _server(self, tx: Reader, row: Row[Any], only: Ids) -> ServerRow:
+        config = snapshot.Server(
+            name=row.name,
+            type=row.type,
+            command=row.command,
+            args=tuple(row.args),
+            cwd=row.cwd,
+            url=docker_internal(row.url) if self._transform_localhost else row.url,
+            description=row.description,
+            era=row.era,
+            sharing=row.sharing,
+            timeout=row.timeout,
+            disabled=row.disabled,
+        )
+        known_as = named(row.name, row.owner_id)
+        if row.secrets is None:
+            return ServerRow(known_as=known_as, config=config)
+        try:
+            secrets = tx.vault.open(row.secrets, Context("servers", str(row.id), "secrets"), ServerSecrets)
+        except SecretsError as error:
+            if only is None:
+                raise
+            # One server that was sealed elsewhere must not keep every other change from being served.
+            logger.error("server %s is switched off: %s", known_as, error)
+            return ServerRow(known_as=known_as, config=replace(config, disabled=True))
+        headers = tuple(secrets.headers.items())
+        if secrets.bearer_token is not None:
+            headers += (("Authorization", f"Bearer {secrets.bearer_token}"),)
+        return ServerRow(known_as=known_as, config=replace(config, env=tuple(secrets.env.items()), headers=headers))
+
+
+async def _rows(tx: Reader, query: Any, column: Any, only: Ids) -> list[Row[Any]]:
+    if only is not None:
+        query = query.where(column.in_(only))
+    return list((await tx.session.execute(query)).all())
+
+
+def _put(table: dict[uuid.UUID, Any], only: Ids, rows: dict[uuid.UUID, Any]) -> None:
+    for identity in only or ():
+        table.pop(identity, None)
+    table.update(rows)
+
+
+async def _namespaces(tx: Reader, only: Ids) -> dict[uuid.UUID, NamespaceRow]:
+    members: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
+    active: ColumnElement[bool] = Membership.active.is_(True)
+    query = select(Membership.namespace_id, Membership.server_id).where(active)
+    for row in await _rows(tx, query.order_by(Membership.position, Membership.id), Membership.namespace_id, only):
+        members[row.namespace_id].append(row.server_id)
+    tools: dict[uuid.UUID, dict[tuple[uuid.UUID, str], snapshot.ToolOverride]] = defaultdict(dict)
+    settings = select(*ToolSetting.__table__.columns).order_by(ToolSetting.tool)
+    for row in await _rows(tx, settings, ToolSetting.namespace_id, only):
+        tools[row.namespace_id][row.server_id, row.tool] = snapshot.ToolOverride(
+            enabled=row.enabled,
+            name=row.name,
+            title=row.title,
+            description=row.description,
+            annotations=row.annotations,
+        )
+    return {
+        row.id: NamespaceRow(
+            known_as=named(row.name, row.owner_id),
+            name=row.name,
+            description=row.description,
+            prefix=row.prefix,
+            middlewares=tuple(snapshot.MiddlewareSpec(m["name"], m.get("options", {})) for m in row.middlewares),
+            members=tuple(members[row.id]),
+            tools=tools[row.id],
+        )
+        for row in await _rows(tx, select(*Namespace.__table__.columns), Namespace.id, only)
+    }
+
+
+def _endpoint(row: Row[Any]) -> EndpointRow:
+    limit = row.max_rate is not None and row.max_rate_seconds is not None
+    client_limit = row.client_max_rate is not None and row.client_max_rate_seconds is not None
+    by_header = row.client_max_rate_strategy == "header"
+    config = snapshot.Endpoint(
+        name=row.name,
+        namespace="",
+        # Whoever asks for OAuth wants no open endpoint; what the gateway cannot do yet leaves the keys.
+        api_key_auth=row.api_key_auth or row.oauth,
+        query_param_auth=row.query_param_auth,
+        rate_limit=snapshot.RateLimit(row.max_rate, row.max_rate_seconds) if limit else None,
+        client_rate_limit=snapshot.ClientRateLimit(
+            row.client_max_rate, row.client_max_rate_seconds, row.client_max_rate_header if by_header else None
+        )
+        if client_limit
+        else None,
+    )
+    return EndpointRow(owner=row.owner_id, namespace=row.namespace_id, config=config)
+
+
+def _key(row: Row[Any]) -> KeyRow:
+    return KeyRow(
+        owner=row.owner_id,
+        digest=row.digest,
+        principal=snapshot.Principal(id=f"key:{row.id}", kind="key", name=row.name),
+        endpoints=None if row.endpoint_ids is None else frozenset(map(uuid.UUID, row.endpoint_ids)),
+        expires_at=row.expires_at,
+    )

@@ -1,0 +1,84 @@
+"""What is in a namespace: its servers and what it changes about their tools, and whether that fits together.
+
+Checks a plan before anything is written, so that whoever is told that it does not fit has changed nothing.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from metamcp_asgi.config.middlewares import document_of_middlewares
+from metamcp_asgi.config.snapshot import MiddlewareSpec
+from metamcp_asgi.config.snapshot import Namespace as Compiled
+from metamcp_asgi.store.models import Membership, Namespace, Server, ToolSetting
+from metamcp_asgi.store.services.fragments import namespace_of
+from metamcp_asgi.store.transaction import Reader
+
+__all__ = ["Contents", "entry_of", "override_of", "read"]
+
+
+class Contents(Struct):
+    """A namespace's members in order, their servers by id, and what it changes, also about tools of others."""
+
+    members: list[Membership]
+    servers: dict[uuid.UUID, Server]
+    tools: dict[tuple[uuid.UUID, str], ToolSetting]
+
+    def check(
+        self,
+        name: str,
+        entry: Mapping[str, Any],
+        *,
+        servers: Sequence[tuple[uuid.UUID, str]] | None = None,
+        overrides: Mapping[tuple[uuid.UUID, str], Mapping[str, Any]] | None = None,
+    ) -> Compiled:
+        """Return the namespace as it is planned.
+
+        Args:
+            name: Its name.
+            entry: The rest of it, as in the configuration file.
+            servers: Ids and names of its servers, where those are not as they are.
+            overrides: Of the tools whose settings are not as they are, what they will be; only their names are
+                measured then, because what another program left too long must not keep anybody from changing the rest.
+
+        Raises:
+            Invalid: It does not fit together.
+        """
+        if servers is None:
+            servers = [(member.server_id, self.servers[member.server_id].name) for member in self.members]
+        names = dict(servers)
+        settings = {key: override_of(setting) for key, setting in self.tools.items()} | dict(overrides or {})
+        tools = {(names[server], tool): given for (server, tool), given in settings.items() if server in names}
+        changed = settings if overrides is None else overrides
+        measured = {(names[server], tool) for server, tool in changed if server in names}
+        return namespace_of(name, entry, [server for _, server in servers], tools, measured)
+
+
+async def read(tx: Reader, namespace: uuid.UUID) -> Contents:
+    """Return what is in a namespace."""
+    members = list(await tx.list(Membership, Membership.namespace_id == namespace))
+    servers = await tx.list(Server, Server.id.in_([member.server_id for member in members]))
+    settings: Iterable[ToolSetting] = await tx.list(ToolSetting, ToolSetting.namespace_id == namespace)
+    return Contents(
+        members,
+        {server.id: server for server in servers},
+        {(setting.server_id, setting.tool): setting for setting in settings},
+    )
+
+
+def entry_of(row: Namespace) -> dict[str, Any]:
+    """Return a namespace's own part as in the configuration file."""
+    specs = tuple(MiddlewareSpec(each["name"], each.get("options") or {}) for each in row.middlewares)
+    return {
+        "description": row.description,
+        "prefix": row.prefix,
+        "middlewares": document_of_middlewares(specs),
+    }
+
+
+def override_of(row: ToolSetting) -> dict[str, Any]:
+    """Return what a namespace changes about a tool as in the configuration file."""
+    values = {field: getattr(row, field) for field in ("name", "title", "description", "annotations")}
+    return {"enabled": row.enabled} | {field: value for field, value in values.items() if value is not None}

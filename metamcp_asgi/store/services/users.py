@@ -1,0 +1,223 @@
+"""Users: made, changed and removed; their passwords, and who they are after they have logged in.
+
+The first user is an admin, and there is always one who can log in as such. Passwords are hashed at once, and neither
+kept nor told.
+"""
+
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+from metamcp_asgi.store.errors import NotFound
+from metamcp_asgi.store.models import User
+from metamcp_asgi.store.passwords import hash_password, needs_rehash, verify_nothing, verify_password
+from metamcp_asgi.store.policy import (
+    Acting,
+    Forbidden,
+    acting_user,
+    check_admin,
+    check_own_password,
+)
+from metamcp_asgi.store.repository import Store
+from metamcp_asgi.store.services.fragments import short_text
+from metamcp_asgi.store.services.inputs import Invalid, NewUser, Unknown, UserChanges, given
+from metamcp_asgi.store.services.rows import assign, check_unique, check_version, seen, seen_all
+from metamcp_asgi.store.transaction import Reader, Writer
+
+__all__ = ["acting", "by_email", "create", "delete", "get", "list_", "log_in", "set_password", "update"]
+
+_EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+")
+_LONGEST_EMAIL: Final = 320
+_LONGEST_NAME: Final = 200
+
+
+async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> User:
+    """Return a user.
+
+    Raises:
+        NotFound: There is none that they may see.
+    """
+    return await seen(tx, acting, User, identity)
+
+
+async def by_email(tx: Reader, acting: Acting, email: str) -> User:
+    """Return the user of an email address, in whatever case.
+
+    Raises:
+        NotFound: There is none that they may see.
+    """
+    row = await tx.find(User, email=email.strip().lower())
+    if row is None:
+        raise NotFound("user", email)
+    return await seen(tx, acting, User, row.id)
+
+
+async def list_(
+    tx: Reader, acting: Acting, *, after: tuple[Any, ...] | None = None, limit: int | None = None
+) -> Sequence[User]:
+    """Return the users that somebody may see, by email: of a member, that is themselves."""
+    return await seen_all(tx, acting, User, after, limit)
+
+
+async def create(tx: Writer, acting: Acting, new: NewUser) -> User:
+    """Make a user, and return them; the first one is an admin.
+
+    Raises:
+        Forbidden: Not an admin.
+        Invalid: The email, name or password is wrong.
+        Duplicate: There is a user of this email.
+    """
+    check_admin(acting, "users")
+    columns = _columns(given(new))
+    await check_unique(tx, User, email=columns["email"])
+    if new.password is not None:
+        columns["password_hash"] = await _hashed("password", new.password)
+    if not await tx.list(User, limit=1):
+        columns["role"] = "admin"
+    return await tx.add(User(**columns))
+
+
+async def update(
+    tx: Writer, acting: Acting, identity: uuid.UUID, changes: UserChanges, *, version: int | None = None
+) -> User:
+    """Change a user, and return them; members change their own name only.
+
+    Raises:
+        NotFound: There is none that they may see.
+        Forbidden: Not an admin, or no admin would be left.
+        Invalid: The email or name is wrong.
+        Duplicate: There is another user of this email.
+        Conflict: It has another version.
+    """
+    row = await seen(tx, acting, User, identity)
+    columns = _columns(given(changes))
+    differing = {name for name, value in columns.items() if getattr(row, name) != value}
+    if differing - {"name"}:
+        check_admin(acting, "users; a member changes their own name and password")
+    check_version(row, version)
+    if "email" in columns:
+        await check_unique(tx, User, row, email=columns["email"])
+    if columns.get("role", row.role) != "admin" or columns.get("disabled", row.disabled):
+        await _check_admin_left(tx, row)
+    assign(row, columns)
+    await tx.flush()
+    return row
+
+
+async def delete(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: int | None = None) -> None:
+    """Remove a user with all that is theirs.
+
+    Raises:
+        NotFound: There is none that they may see.
+        Forbidden: Not an admin, or no admin would be left.
+        Conflict: It has another version.
+    """
+    row = await seen(tx, acting, User, identity)
+    check_admin(acting, "users")
+    check_version(row, version)
+    await _check_admin_left(tx, row)
+    await tx.delete(row)
+
+
+async def set_password(
+    tx: Writer, acting: Acting, identity: uuid.UUID, password: str, *, current: str | None = None
+) -> User:
+    """Set a user's password, and return them.
+
+    Args:
+        tx: The transaction.
+        acting: Who sets it: the user, or an admin.
+        identity: The user's id.
+        password: The new password.
+        current: The present one, which users need to give for their own.
+
+    Raises:
+        NotFound: There is none that they may see.
+        Forbidden: It is somebody else's, and not an admin who sets it.
+        Invalid: The present password is wrong, or the new one too short or too long.
+    """
+    row = await seen(tx, acting, User, identity)
+    if check_own_password(acting, identity) and not await verify_password(row.password_hash, current or ""):
+        raise Invalid("current", "is not the present password")
+    row.password_hash = await _hashed("password", password)
+    await tx.flush()
+    return row
+
+
+async def log_in(store: Store, email: str, password: str) -> User:
+    """Return the user whose email and password these are; takes as long when there is none.
+
+    A hash of MetaMCP's, or of an older cost, is replaced while the password is at hand.
+
+    Raises:
+        Unknown: Email or password is wrong, or the user is disabled.
+    """
+    async with store.read() as tx:
+        row = await tx.find(User, email=email.strip().lower()) if _EMAIL.fullmatch(email.strip()) else None
+    stored = row.password_hash if row is not None else None
+    if row is None or stored is None or row.disabled:
+        await verify_nothing(password)
+        raise Unknown("email or password is wrong")
+    if not await verify_password(stored, password):
+        raise Unknown("email or password is wrong")
+    if not needs_rehash(stored):
+        return row
+    try:
+        fresh = await hash_password(password)
+    except ValueError:
+        # MetaMCP's may be shorter than ours; it stays as it is until the user sets another one.
+        return row
+    async with store.write(acting_user(row)) as tx:
+        row = await tx.get(User, row.id)
+        # It may have been set anew in the meantime, which then counts.
+        if row.password_hash == stored:
+            row.password_hash = fresh
+    return row
+
+
+async def acting(tx: Reader, identity: uuid.UUID) -> Acting:
+    """Return a user who has logged in as who acts, with the role that they have now.
+
+    Raises:
+        Unknown: The user is gone or disabled.
+    """
+    row = await tx.find(User, id=identity)
+    try:
+        if row is not None:
+            return acting_user(row)
+    except Forbidden:
+        pass  # as if there were none
+    raise Unknown("this user is not known")
+
+
+def _columns(values: dict[str, Any]) -> dict[str, Any]:
+    columns: dict[str, Any] = {key: values[key] for key in ("role", "disabled") if key in values}
+    if "email" in values:
+        email = short_text("email", values["email"], _LONGEST_EMAIL).lower()
+        if not _EMAIL.fullmatch(email):
+            raise Invalid("email", "must be an email address, such as name@example.org")
+        columns["email"] = email
+    if "name" in values:
+        columns["name"] = short_text("name", values["name"], _LONGEST_NAME) if values["name"].strip() else ""
+    return columns
+
+
+async def _hashed(field: str, password: str) -> str:
+    try:
+        return await hash_password(password)
+    except ValueError as error:
+        raise Invalid(field, str(error)) from None
+
+
+async def _check_admin_left(tx: Reader, leaving: User) -> None:
+    """Let pass a user who is no admin, or not the last one.
+
+    Raises:
+        Forbidden: Nobody could manage users any more.
+    """
+    if leaving.role != "admin" or leaving.disabled:
+        return
+    others = await tx.list(User, User.role == "admin", User.disabled.is_(False), User.id != leaving.id, limit=1)
+    if not others:
+        raise Forbidden("last-admin", "this is the last admin; make another user an admin first")

@@ -1,0 +1,290 @@
+"""``plan``, ``apply`` and ``export`` on a store: what a file says becomes what is there, all of it or nothing."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+
+from metamcp_asgi.config.export import export
+from metamcp_asgi.config.file import compile_document
+from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.store.apply import apply, planned
+from metamcp_asgi.store.errors import Duplicate
+from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting, User
+from metamcp_asgi.store.repository import SYSTEM, Store
+from metamcp_asgi.store.scope import read_scope
+from tests.databases import SECRET
+from tests.places import BIN
+from tests.snapshots import snapshots
+
+DOCUMENT: dict[str, Any] = {
+    "mcpServers": {
+        "time": {"command": "uvx", "args": ["mcp-server-time"], "env": {"TOKEN": "secret-env"}},
+        "web": {"url": "http://127.0.0.1:1/mcp", "headers": {"X-Team": "t"}, "bearerToken": "secret-token"},
+    },
+    "namespaces": {"n": {"servers": ["web", "time"], "tools": {"time__now": {"enabled": False}}}},
+    "endpoints": {"e": {"namespace": "n", "rateLimit": {"maxRate": 5, "maxRateSeconds": 60}}},
+    "apiKeys": [{"name": "me", "key": "sk_mt_0123456789abcdef", "endpoints": ["e"]}],
+}
+
+
+def document(**sections: Any) -> Snapshot:
+    return compile_document({**DOCUMENT, **sections}, environ={})
+
+
+async def applied(store: Store, wanted: Snapshot, owner: Any = None, **options: Any) -> list[tuple[str, str, str]]:
+    async with store.write(SYSTEM) as tx:
+        return [(each.action, each.kind, each.name) for each in await apply(tx, owner, wanted, **options)]
+
+
+async def there(store: Store, owner: Any = None) -> Snapshot:
+    async with store.read() as tx:
+        return (await read_scope(tx, owner)).snapshot
+
+
+async def test_what_was_applied_is_there_and_can_be_exported(store: Store) -> None:
+    await applied(store, document())
+    assert await there(store) == document()
+    exported = export(await there(store))
+    assert exported.variables == {"TIME_TOKEN": "secret-env", "WEB_X_TEAM": "t", "WEB_TOKEN": "secret-token"}
+    assert compile_document(exported.document, environ=exported.variables) == document()
+
+
+async def test_applying_again_changes_nothing(store: Store) -> None:
+    await applied(store, document())
+    revision = await store.revision()
+    assert await applied(store, document(), prune=True) == []
+    assert await store.revision() == revision
+
+
+async def test_what_stays_the_same_keeps_its_row(store: Store) -> None:
+    await applied(store, document())
+    async with store.read() as tx:
+        before = {row.name: (row.id, row.version) for row in await tx.list(Server)}
+    servers = {**DOCUMENT["mcpServers"], "time": {"command": "other"}}
+    assert await applied(store, document(mcpServers=servers)) == [("change", "server", "time")]
+    async with store.read() as tx:
+        after = {row.name: (row.id, row.version) for row in await tx.list(Server)}
+    assert after["web"] == before["web"]
+    assert after["time"] == (before["time"][0], before["time"][1] + 1)
+
+
+async def test_what_the_file_does_not_have_is_removed_only_if_asked_for(store: Store) -> None:
+    await applied(store, document())
+    nothing = compile_document({"mcpServers": {}, "namespaces": {}, "endpoints": {}})
+    assert {action for action, _, _ in await applied(store, nothing)} == {"keep"}
+    assert await there(store) == document()
+    assert {action for action, _, _ in await applied(store, nothing, prune=True)} == {"remove"}
+    assert await there(store) == nothing
+
+
+async def test_what_no_file_can_say_survives_an_apply(store: Store) -> None:
+    await applied(store, document())
+    async with store.write(SYSTEM) as tx:
+        namespace = await tx.find(Namespace, name="n")
+        assert namespace is not None
+        other = await tx.add(Server(name="other", type="stdio", command="x"))
+        await tx.add(Membership(namespace_id=namespace.id, server_id=other.id, position=9, active=False))
+        await tx.add(ToolSetting(namespace_id=namespace.id, server_id=other.id, tool="t", enabled=False))
+        endpoint = await tx.find(Endpoint, name="e")
+        assert endpoint is not None
+        endpoint.oauth, endpoint.description = True, "kept"
+        await tx.add(ApiKey(name="revoked", digest=b"x" * 32, prefix="sk", disabled=True))
+    servers = {**DOCUMENT["mcpServers"], "other": {"command": "x"}}
+    changed = document(mcpServers=servers, namespaces={"n": {"servers": ["time"]}})
+    assert await applied(store, changed, prune=True) == [("change", "namespace", "n")]
+    async with store.read() as tx:
+        members = [(row.server_id == other.id, row.active) for row in await tx.list(Membership)]
+        assert sorted(members) == [(False, True), (True, False)]
+        assert [row.tool for row in await tx.list(ToolSetting)] == ["t"]
+        kept = await tx.find(Endpoint, name="e")
+        assert kept is not None
+        assert (kept.oauth, kept.description) == (True, "kept")
+        assert await tx.find(ApiKey, name="revoked") is not None
+        unsaid = (await read_scope(tx, None)).unsaid
+    assert "namespace n: server other is a member that is switched off" in unsaid
+    assert "key revoked: is switched off or expires, and left out" in unsaid
+
+
+async def test_each_owner_has_a_file_of_their_own(store: Store) -> None:
+    async with store.write(SYSTEM) as tx:
+        user = await tx.add(User(email="ann@example.com"))
+    await applied(store, document())
+    mine = compile_document({"mcpServers": {"time": {"command": "mine"}}, "endpoints": {}})
+    await applied(store, mine, user.id)
+    assert await there(store) == document()
+    assert await there(store, user.id) == mine
+
+
+async def test_a_user_s_file_has_what_is_public_but_does_not_change_it(store: Store) -> None:
+    await applied(store, document())
+    async with store.write(SYSTEM) as tx:
+        user = await tx.add(User(email="ann@example.com"))
+        public = await tx.find(Namespace, name="n")
+        assert public is not None
+        await tx.add(Endpoint(name="hers", namespace_id=public.id, owner_id=user.id))
+    snapshot = await there(store, user.id)
+    assert snapshot.servers.keys() == {"time", "web"}
+    assert snapshot.namespaces.keys() == {"n"}
+    assert snapshot.endpoints.keys() == {"hers"}
+    async with store.read() as tx:
+        scope = await read_scope(tx, user.id)
+    assert planned(scope, snapshot, prune=True) == []
+    nothing = compile_document({"mcpServers": {}, "namespaces": {}})
+    assert [change.name for change in planned(scope, nothing, prune=True)] == ["hers"]
+    servers = {**DOCUMENT["mcpServers"], "time": {"command": "taken over"}}
+    with pytest.raises(ConfigError, match="server time is public"):
+        planned(scope, document(mcpServers=servers), prune=False)
+
+
+async def test_a_fault_in_the_middle_leaves_everything_as_it_was(store: Store) -> None:
+    async with store.write(SYSTEM) as tx:
+        user = await tx.add(User(email="ann@example.com"))
+    await applied(store, document(apiKeys=[]), user.id)
+    with pytest.raises(Duplicate, match="endpoint"):
+        await applied(store, document(apiKeys=[]))
+    assert (await there(store)).servers == {}
+
+
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=snapshots(), second=snapshots())
+def test_any_configuration_can_be_applied_over_any_other(
+    database: Callable[[], str], first: Snapshot, second: Snapshot
+) -> None:
+    async def over_each_other() -> None:
+        # Opened here, because each example has an event loop of its own.
+        store = await Store.open(database(), environ={}, secret_keys=(SECRET,))
+        try:
+            for wanted in (first, second):
+                await applied(store, wanted, prune=True)
+                assert export(await there(store)).document == export(wanted).document
+        finally:
+            await store.aclose()
+
+    asyncio.run(over_each_other())
+
+
+async def test_a_key_can_get_another_name(store: Store) -> None:
+    key = {"name": "me", "key": "sk_mt_0123456789abcdef"}
+    await applied(store, document(apiKeys=[key]))
+    await applied(store, document(apiKeys=[{**key, "name": "you"}]), prune=True)
+    assert [each.principal.name for each in (await there(store)).keys.values()] == ["you"]
+
+
+# The commands
+
+
+def metamcp(*arguments: str, folder: Path, database: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [str(BIN / "metamcp"), *arguments],
+        env=environment(database),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
+def environment(database: str) -> dict[str, str]:
+    return {**os.environ, "DATABASE_URL": database, "METAMCP_SECRET_KEYS": SECRET.hex()}
+
+
+def many(word: str, count: int) -> dict[str, Any]:
+    servers = {f"s{n}": {"command": word, "env": {"TOKEN": f"{word}-secret"}} for n in range(count)}
+    return {"mcpServers": servers, "namespaces": {"n": {"servers": list(servers)}}, "endpoints": {}}
+
+
+def test_a_file_is_planned_applied_and_exported(database: Callable[[], str], tmp_path: Path) -> None:
+    url = database()
+
+    def run(*arguments: str, status: int = 0) -> str:
+        return metamcp(*arguments, folder=tmp_path, database=url, status=status)
+
+    if url.startswith("postgresql"):
+        run("db", "upgrade")
+    for word in ("old", "new"):
+        (tmp_path / f"{word}.json").write_text(json.dumps(many(word, 1)))
+    run("apply", "old.json")
+    assert run("plan", "old.json") == "Nothing to do.\n"
+    told = run("plan", "new.json", "--exit-code", status=2)
+    assert told.splitlines() == [
+        "~ server s0",
+        '    command: "old" -> "new"',
+        '    env.TOKEN: "***" -> "***" (secret)',
+        "0 to add, 1 to change, 0 to remove.",
+    ]
+    (change,) = json.loads(run("plan", "new.json", "--json"))
+    assert (change["action"], change["name"], change["fields"][0]["after"]) == ("change", "s0", "new")
+    assert run("apply", "new.json").endswith("Done.\n")
+    run("export", "--output", "out.yaml", "--env-file", "out.env")
+    assert yaml.safe_load((tmp_path / "out.yaml").read_text())["mcpServers"]["s0"]["env"] == {"TOKEN": "${S0_TOKEN}"}
+    assert (tmp_path / "out.env").read_text() == "S0_TOKEN='new-secret'\n"
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("out.yaml", "out.env")} == {0o600}
+    assert "is there already" in run("export", "--output", "out.yaml", status=1)
+    (tmp_path / ".env").write_text((tmp_path / "out.env").read_text())
+    assert run("plan", "out.yaml", "--prune") == "Nothing to do.\n"
+    (tmp_path / "bad.json").write_text('{"mcpServers": {"x": {}}}')
+    assert "bad.json: mcpServers.x" in run("apply", "bad.json", status=1)
+    assert "there is no user" in run("plan", "old.json", "--owner", "nobody@example.com", status=1)
+
+
+def being_written(database: str) -> bool:
+    """Tells whether some process is in the middle of a transaction that writes."""
+    if database.startswith("sqlite"):
+        connection = sqlite3.connect(database.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
+        with contextlib.closing(connection):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+            return False
+    with psycopg.connect(database, autocommit=True) as observer:
+        written = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
+        row = observer.execute(written).fetchone()
+        return row is not None and row[0] > 0
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1])
+async def test_a_killed_apply_leaves_the_old_state_or_the_new(
+    database: Callable[[], str], tmp_path: Path, delay: float
+) -> None:
+    url = database()
+    old, new = (compile_document(many(word, 200)) for word in ("old", "new"))
+    (tmp_path / "new.json").write_text(json.dumps(many("new", 200)))
+    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    await applied(store, old)
+    command = [str(BIN / "metamcp"), "apply", "new.json"]
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(  # noqa: ASYNC220 - watched from outside
+        command, env=environment(url), cwd=tmp_path, stdout=nothing, stderr=nothing
+    )
+    try:
+        while not being_written(url):
+            assert process.poll() is None, "it ended before it was seen to write"
+        time.sleep(delay)  # a later place in the transaction  # noqa: ASYNC251
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    found = await there(store)
+    assert found in (old, new)
+    # And the store is as usable as before.
+    await applied(store, new)
+    assert await there(store) == new
+    await store.aclose()

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import calls, cold_start, latency, lists, memory, scale
+from bench import calls, cold_start, latency, lists, memory, scale, store
 from bench.programs import LOAD_CORE, TEST_CORE, BenchError, program, workspace
 from bench.table import Row, markdown, text
 
@@ -18,6 +18,7 @@ MEASUREMENTS = {
     "lists": lists.measure,
     "latency": latency.measure,
     "scale": scale.measure,
+    "store": store.measure,
     "memory": memory.measure,
     "start": cold_start.measure,
 }
@@ -47,7 +48,8 @@ def main() -> int:
         f"\n{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, "
         f"gateway on core {TEST_CORE}, load and servers on core {LOAD_CORE}; "
         f"processes waited for a core {_pressure()} of the time; {time.monotonic() - started:.0f} s.\n"
-        "x is processor time per request, as a multiple of the do-nothing application's in the same rounds."
+        "x is processor time per request, as a multiple of the do-nothing application's in the same rounds, "
+        "or of what the row says it is against."
     )
     return 0
 

@@ -20,7 +20,7 @@ from bench.load import Load, Plan
 from bench.programs import TEST_CORE, Program
 from bench.table import Row
 
-__all__ = ["COUNT", "ECHO", "Case", "compare", "endpoints", "measure"]
+__all__ = ["BUDGET", "COUNT", "ECHO", "Case", "compare", "endpoints", "measure"]
 
 COUNT = 50
 """Tools of each server."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,19 @@ import msgspec
 from bench import client
 from bench.programs import LOAD_CORE, ROOT, BenchError, Program, free_port, program, python, running
 
-__all__ = ["KEY", "LIMITS", "Served", "await_tools", "gateway", "listed", "nginx", "nothing", "stdio", "upstream"]
+__all__ = [
+    "KEY",
+    "LIMITS",
+    "Served",
+    "await_tools",
+    "database",
+    "gateway",
+    "listed",
+    "nginx",
+    "nothing",
+    "stdio",
+    "upstream",
+]
 
 KEY = "sk_mt_bench_0123456789abcdef"
 LIMITS = {
@@ -29,27 +42,47 @@ Served = tuple[Program, int]
 
 @contextlib.contextmanager
 def gateway(
-    config: Mapping[str, Any], folder: Path, *, core: int | None = None, env: Mapping[str, str] | None = None
+    served: Mapping[str, Any] | str, folder: Path, *, core: int | None = None, env: Mapping[str, str] | None = None
 ) -> Iterator[Served]:
     """Run ``metamcp serve`` for the length of a ``with`` block.
 
     Args:
-        config: The content of its configuration file.
+        served: The content of its configuration file, or the URL of its database.
         folder: Where the file is written.
         core: The core that it is bound to.
         env: Settings.
     """
-    path = folder / f"config-{time.monotonic_ns()}.json"
-    path.write_text(json.dumps(config))
-    command = [str(Path(sys.executable).with_name("metamcp")), "serve", str(path), "--port", "0"]
-    if not Path(command[0]).exists():
-        command[:1] = python("metamcp_asgi")
-    with running([*command, "--log-level", "error"], folder, core=core, env=env) as process:
+    what = ["--database", served] if isinstance(served, str) else [_written(served, folder)]
+    command = [*_metamcp(), "serve", *what, "--port", "0", "--log-level", "error"]
+    with running(command, folder, core=core, env=env) as process:
         line = process.line("metamcp serves")
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         if found is None:
             raise BenchError(f"the gateway does not say where it listens: {line}")
         yield process, int(found[1])
+
+
+def database(config: Mapping[str, Any], folder: Path) -> str:
+    """Return the URL of a new SQLite database with a configuration in it."""
+    home = folder / f"store-{time.monotonic_ns()}"
+    home.mkdir()
+    url = f"sqlite:///{home / 'metamcp.db'}"
+    command = [*_metamcp(), "apply", _written(config, folder), "--database", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    if done.returncode != 0:
+        raise BenchError(f"metamcp apply failed: {done.stderr[-2000:]}")
+    return url
+
+
+def _metamcp() -> list[str]:
+    command = Path(sys.executable).with_name("metamcp")
+    return [str(command)] if command.exists() else python("metamcp_asgi")
+
+
+def _written(config: Mapping[str, Any], folder: Path) -> str:
+    path = folder / f"config-{time.monotonic_ns()}.json"
+    path.write_text(json.dumps(config))
+    return str(path)
 
 
 @contextlib.contextmanager

@@ -9,12 +9,12 @@ from bench.load import Plan
 from bench.programs import TEST_CORE
 from bench.table import Row
 
-__all__ = ["measure"]
+__all__ = ["BUDGET", "COUNT", "LAST", "measure"]
 
 COUNT = 500
 BUDGET = 1.5
 _PATH = "/metamcp/big/mcp"
-_LAST = f'"name":"big__tool{COUNT - 1}"'
+LAST = f'"name":"big__tool{COUNT - 1}"'
 
 
 def measure(folder: Path, *, quick: bool) -> list[Row]:
@@ -31,12 +31,12 @@ def measure(folder: Path, *, quick: bool) -> list[Row]:
             modern = client.target(port, _PATH, "tools/list", key=KEY)
             legacy = client.target(port, _PATH, "tools/list", key=KEY, session=session)
             cases = [
-                Plan(f"list: {COUNT} tools, {len(body) // 1000} kB", port, [modern], _LAST, length=_without_id(body)),
-                Plan("list: as before, legacy client", port, [legacy], _LAST, length=legacy_length),
+                Plan(f"list: {COUNT} tools, {len(body) // 1000} kB", port, [modern], LAST, length=_without_id(body)),
+                Plan("list: as before, legacy client", port, [legacy], LAST, length=legacy_length),
             ]
             with gateway.nothing(body, folder, core=TEST_CORE) as (floor, floor_port):
                 same = client.target(floor_port, _PATH, "tools/list", key=KEY)
-                plan = Plan("do-nothing, same bytes", floor_port, [same], _LAST, fixed=True, length=len(body))
+                plan = Plan("do-nothing, same bytes", floor_port, [same], LAST, fixed=True, length=len(body))
                 return compare(
                     Case(plan, floor),
                     [Case(cases[0], process, BUDGET), Case(cases[1], process)],

@@ -16,7 +16,7 @@ from bench.load import Plan
 from bench.programs import TEST_CORE
 from bench.table import Row
 
-__all__ = ["measure"]
+__all__ = ["BUDGET", "ENDPOINTS", "KEYS", "SERVERS", "await_all", "key", "large", "measure", "targets"]
 
 KEYS, ENDPOINTS, SERVERS = 10_000, 1_000, 200
 EACH = 20
@@ -29,24 +29,19 @@ def measure(folder: Path, *, quick: bool) -> list[Row]:
     with gateway.upstream(folder) as (_, beside):
         small = endpoints(["modern"])
         small["mcpServers"] = {"modern": {"url": f"http://127.0.0.1:{beside}/modern/{COUNT}"}}
-        large = _large(beside)
+        many = large(beside)
         with (
             gateway.gateway(small, folder, core=TEST_CORE) as (small_process, small_port),
-            gateway.gateway(large, folder, core=TEST_CORE) as (large_process, large_port),
+            gateway.gateway(many, folder, core=TEST_CORE) as (large_process, large_port),
         ):
             path = "/metamcp/modern/mcp"
             gateway.await_tools(small_port, path, sorted(f"modern__tool{n}" for n in range(COUNT)), key=KEY)
-            tools = [
-                f"s{server}__{tool}"
-                for server in range(SERVERS)
-                for tool in sorted(f"tool{number}" for number in range(COUNT))
-            ]
-            gateway.await_tools(large_port, "/metamcp/all/mcp", tools, key=_key(0))
+            await_all(large_port)
             one = client.target(small_port, path, "tools/call", "modern__tool1", key=KEY)
             plan = Plan("call: small configuration", small_port, [one], ECHO)
             rows = compare(
                 Case(plan, small_process),
-                [Case(Plan("", large_port, _targets(large_port), ECHO), large_process, BUDGET)],
+                [Case(Plan("", large_port, targets(large_port), ECHO), large_process, BUDGET)],
                 folder,
                 rounds=2 if quick else 8,
                 seconds=2,
@@ -55,7 +50,8 @@ def measure(folder: Path, *, quick: bool) -> list[Row]:
             return [replace(rows[1], what=name)]
 
 
-def _large(port: int) -> dict[str, Any]:
+def large(port: int) -> dict[str, Any]:
+    """Return the large configuration, whose servers are at a port."""
     names = [f"s{number}" for number in range(SERVERS)]
     namespaces = {f"n{first}": {"servers": names[first : first + EACH]} for first in range(0, SERVERS, EACH)}
     published: dict[str, Any] = {
@@ -66,24 +62,32 @@ def _large(port: int) -> dict[str, Any]:
         "mcpServers": {name: {"url": f"http://127.0.0.1:{port}/modern/{COUNT}/{name}"} for name in names},
         "namespaces": {**namespaces, "all": {"servers": names}},
         "endpoints": {**published, "all": {"namespace": "all", **LIMITS}},
-        "apiKeys": [{"name": f"key {number}", "key": _key(number)} for number in range(KEYS)],
+        "apiKeys": [{"name": f"key {number}", "key": key(number)} for number in range(KEYS)],
     }
 
 
-def _targets(port: int) -> list[Any]:
+def await_all(port: int) -> None:
+    """Wait until the large configuration is served on a port, with every tool of every server."""
+    each = sorted(f"tool{number}" for number in range(COUNT))
+    tools = [f"s{server}__{tool}" for server in range(SERVERS) for tool in each]
+    gateway.await_tools(port, "/metamcp/all/mcp", tools, key=key(0))
+
+
+def targets(port: int) -> list[Any]:
     """Return a call with each key; from one to the next, endpoint, server and tool are others, too."""
-    targets = []
+    calls = []
     for number in range(KEYS):
         endpoint = number % (ENDPOINTS - 1)
         server = _first_server(endpoint) + number // ENDPOINTS % EACH
         tool = f"s{server}__tool{number % COUNT}"
-        targets.append(client.target(port, f"/metamcp/e{endpoint}/mcp", "tools/call", tool, key=_key(number)))
-    return targets
+        calls.append(client.target(port, f"/metamcp/e{endpoint}/mcp", "tools/call", tool, key=key(number)))
+    return calls
 
 
 def _first_server(endpoint: int) -> int:
     return endpoint % (SERVERS // EACH) * EACH
 
 
-def _key(number: int) -> str:
+def key(number: int) -> str:
+    """Return a key of the large configuration."""
     return f"sk_mt_bench_{number:032x}"

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
-from metamcp_asgi.aggregate.middleware.registry import check, naming
+from metamcp_asgi.aggregate.middleware.registry import check, instances, naming
 from metamcp_asgi.aggregate.page import Cursor, Pager
 from metamcp_asgi.asgi.auth import Authenticate, opened_by
 from metamcp_asgi.asgi.beside import Beside
@@ -56,6 +56,7 @@ class Gateway:
     Args:
         snapshot: What to serve.
         settings: How to run; from the environment, when left out.
+        source: Where the snapshot came from and the next ones will; none when there will be no other.
 
     Example::
 
@@ -67,11 +68,13 @@ class Gateway:
         app.mount("/tools", gateway)
     """
 
-    def __init__(self, snapshot: Snapshot, settings: Settings | None = None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, settings: Settings | None = None, *, source: SnapshotSource | None = None
+    ) -> None:
         self.settings = settings = Settings.from_environ() if settings is None else settings
         check(snapshot)
         self.snapshot = snapshot
-        self.source: SnapshotSource | None = None
+        self.source = source
         self.management: ASGIApp | None = None
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
@@ -100,7 +103,8 @@ class Gateway:
         leaves: dict[str, ASGIApp] = {"mcp": mcp, "api": OpenAPI(self.aggregator, app_url=settings.app_url, **bounds)}
         app: ASGIApp = Leaves(leaves)
         app = RateLimit(app, policy_of_endpoint)
-        app = Authenticate(app, lambda: self.snapshot.keys, itemgetter("metamcp.endpoint"))
+        used = source.used if source is not None else None
+        app = Authenticate(app, lambda: self.snapshot.keys, itemgetter("metamcp.endpoint"), used=used)
         app = SwaggerUI(app)
         app = OriginGuard(app, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
         app = NamespaceRouter(
@@ -151,6 +155,7 @@ class Gateway:
             environ=read_environment(),
             secret_keys=settings.secret_keys,
             transform_localhost=settings.transform_localhost,
+            check=instances,
         )
         snapshot = source.load()
         gateway = cls._from_source(source, snapshot, replace(settings, secret_keys=source.secret_keys))
@@ -161,15 +166,15 @@ class Gateway:
             hosts=settings.allowed_hosts,
             origins=settings.allowed_origins,
             max_body_bytes=settings.max_body_bytes,
+            used=source.used,
+            app_url=settings.app_url,
         )
         return gateway
 
     @classmethod
     def _from_source(cls, source: SnapshotSource, snapshot: Snapshot, settings: Settings) -> "Gateway":
         with naming(source.name):
-            gateway = cls(snapshot, settings)
-        gateway.source = source
-        return gateway
+            return cls(snapshot, settings, source=source)
 
     @property
     def name(self) -> str:

@@ -120,7 +120,7 @@ class Settings(Struct, frozen=True, kw_only=True):
                 raise ConfigError(str(error), path=name, source="environment") from None
             given[field] = (*given[field], *value) if field == "allowed_origins" and field in given else value
         for name in variables:
-            if name.startswith(_PREFIX) and name not in _VARIABLES:
+            if name.startswith(_PREFIX) and name not in _VARIABLES and name not in _ELSEWHERE:
                 near = nearest(name.removeprefix(_PREFIX), [known.removeprefix(_PREFIX) for known in _VARIABLES])
                 ours = next((known for known in _VARIABLES if near and known in (near, _PREFIX + near)), None)
                 logger.warning("unknown variable %s is ignored%s", name, f"; did you mean {ours}?" if ours else "")
@@ -151,6 +151,8 @@ def read_environment(environ: Mapping[str, str] = os.environ, dotenv: Path | Non
 
 
 _PREFIX: Final = "METAMCP_"
+_ELSEWHERE: Final = ("METAMCP_URL", "METAMCP_API_KEY")
+"""Where the command line finds a running gateway, and its key there."""
 _LEVELS: Final[dict[str, LogLevel]] = {
     "all": "debug",
     "debug": "debug",

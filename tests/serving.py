@@ -6,7 +6,7 @@ Knows how to serve, to die the way a crashed process does, and to talk to a gate
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx2
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.settings import Settings
+from tests.uvicorn_server import LoopServer
 
 UNAVAILABLE = "io.github.metamcp-asgi/unavailableServers"
 MODERN = {
@@ -27,7 +28,7 @@ ACCEPT = {"Content-Type": "application/json", "Accept": "application/json, text/
 _MIRRORED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 
-async def until(condition: Callable[[], Any], within: float = 10.0) -> Any:
+async def until(condition: Callable[[], Any], within: float = 30.0) -> Any:
     """Waits for what no event tells, and returns the first true value."""
     async with asyncio.timeout(within):
         while not (value := condition()):  # noqa: ASYNC110 - no event tells
@@ -35,25 +36,7 @@ async def until(condition: Callable[[], Any], within: float = 10.0) -> Any:
         return value
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to the test runner, and tells at once when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-        self.over = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    async def main_loop(self) -> None:
-        await self.over.wait()
-
+class _Server(LoopServer):
     async def shutdown(self, sockets: Any = None) -> None:
         """Lets go of the port at once, and waits for nobody."""
         for server in self.servers:
@@ -78,12 +61,8 @@ class Served:
         """Begins to listen, on the port of last time if there was one; `app` replaces the application."""
         self.app = app or self.app
         self._server = _Server(uvicorn.Config(self.app, host="127.0.0.1", port=self.port, **self._options))
-        self._task = asyncio.create_task(self._server.serve())
-        waiting = asyncio.create_task(self._server.listening.wait())
-        await asyncio.wait({self._task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        assert self._server.started, "did not start to listen"
-        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+        self._task = await self._server.begin()
+        self.port = self._server.port
 
     def drop_connections(self) -> None:
         """Cuts every connection, as a crash does."""
@@ -92,7 +71,7 @@ class Served:
 
     async def kill(self) -> None:
         """Ends at once, in the middle of whatever it is doing."""
-        self._server.over.set()
+        self._server.end()
         await self._task
 
     async def stop(self) -> None:
@@ -119,7 +98,7 @@ class Stream:
     def __init__(self, response: httpx2.Response) -> None:
         self._lines = response.aiter_lines()
 
-    async def message(self, within: float = 10.0) -> dict[str, Any]:
+    async def message(self, within: float = 30.0) -> dict[str, Any]:
         """Returns the next message; raises at the stream's end."""
         async with asyncio.timeout(within):
             async for line in self._lines:

@@ -95,12 +95,23 @@ def test_sdist_has_what_a_reader_needs_and_nothing_of_this_machine(built: Path) 
 def test_metadata_says_what_it_is(metadata: email.message.Message) -> None:
     assert metadata["Name"] == "metamcp-asgi"
     assert metadata["Version"] == PROJECT["version"] == __version__
-    assert metadata["License-Expression"] == "MIT"
-    assert metadata.get_all("License-File") == ["LICENSE"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra", [])) == set(PROJECT.get("optional-dependencies", {}))
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     assert str(ROOT) not in str(metadata)
+
+
+def test_metadata_names_the_licences_of_all_that_is_in_the_wheel(metadata: email.message.Message, wheel: Path) -> None:
+    # Ours; Swagger UI's; and, of what is bundled in Swagger UI, the one that is neither of these.
+    assert metadata["License-Expression"] == "MIT AND Apache-2.0 AND BSD-3-Clause"
+    static = "metamcp_asgi/downstream/static"
+    listed = {"LICENSE", *(f"{static}/{path.name}" for path in (ROOT / static).glob("LICENSE.*"))}
+    assert len(listed) > 2
+    assert set(metadata.get_all("License-File", [])) == listed
+    with zipfile.ZipFile(wheel) as archive:
+        for name in listed:
+            (copy,) = (each for each in archive.namelist() if each.endswith(f".dist-info/licenses/{name}"))
+            assert archive.read(copy) == (ROOT / name).read_bytes()
 
 
 def test_the_sdk_is_not_among_what_is_installed(metadata: email.message.Message) -> None:

@@ -263,7 +263,7 @@ async def test_the_stream_of_a_revoked_key_ends(tmp_path):
             await r.save(after)
             told = []
             with contextlib.suppress(EOFError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     told = [await changes.message(), await changes.message()]
             assert [message["method"] for message in told if "method" in message] == []
 

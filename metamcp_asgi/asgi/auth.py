@@ -51,6 +51,7 @@ class Authenticate:
         keys: Keys by ``digest_of`` the key, or a callable that gives the present ones, called once per request.
         access: What is asked for: one for all requests, or a callable that finds it in the scope.
         clock: Seconds, never going backwards.
+        used: Called with the digest of each key that admitted a request; must be quick.
 
     Example::
 
@@ -72,8 +73,10 @@ class Authenticate:
         access: Callable[[Scope], Access | Endpoint] | Access | Endpoint = Access(),  # noqa: B008 - immutable
         *,
         clock: Callable[[], float] = time.monotonic,
+        used: Callable[[bytes], object] | None = None,
     ) -> None:
         self.app = app
+        self._used = used
         self._keys = keys if callable(keys) else always(keys)
         self._access = access if callable(access) else always(access)
         self._clock = clock
@@ -106,6 +109,8 @@ class Authenticate:
                 await send_refusal(scope, send, 403, {"error": "Access denied", "message": message})
                 return
             principal = key.principal
+            if self._used is not None:
+                self._used(digest)
         inner = {
             **scope,
             "headers": [header for header in scope["headers"] if header[0] not in _CREDENTIALS],

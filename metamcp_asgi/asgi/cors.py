@@ -1,4 +1,4 @@
-"""CORS for MCP clients that run in browsers: Starlette's layer, told MCP's headers.
+"""CORS for MCP clients and admin pages that run in browsers: Starlette's layer, told the headers of both.
 
 Knows header names; knows nothing of endpoints. Which requests are *served* is the business of ``origin.py``;
 this layer says which answers a page may *read*.
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["CORS"]
 
-METHODS = ("GET", "POST", "DELETE", "OPTIONS")
+METHODS = ("GET", "POST", "PATCH", "DELETE", "OPTIONS")
 EXPOSED_HEADERS = (
     "Mcp-Session-Id",
     "Mcp-Protocol-Version",
@@ -20,12 +20,16 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
+    # Of the management API and the OpenAPI bridge.
+    "ETag",
+    "Link",
+    "Location",
 )
 LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
 
 
 class CORS(CORSMiddleware):
-    """Let pages of the allowed origins call MCP endpoints and read what they answer.
+    """Let pages of the allowed origins call MCP endpoints and the management API, and read what they answer.
 
     Request headers are mirrored from the preflight, because their set is open: ``Mcp-Param-*`` names come from tools'
     schemas (SEP-2243), and an endpoint may tell clients apart by any header. Nothing is lost by it, as credentials are

@@ -94,7 +94,11 @@ class OriginGuard:
         if refusal is None:
             await self.app(scope, receive, send)
         else:
-            await send_refusal(scope, send, refusal.status, {"error": refusal.error, "message": refusal.message})
+            await self.refuse(scope, send, refusal.status, refusal.error, refusal.message)
+
+    async def refuse(self, scope: Scope, send: Send, status: int, error: str, message: str) -> None:
+        """Answer a request that is refused; for applications whose errors have another form to override."""
+        await send_refusal(scope, send, status, {"error": error, "message": message})
 
     def _remember(self, question: tuple[bytes | None, bytes | None, bool], refusal: _Refusal | None) -> None:
         if len(question[0] or b"") + len(question[1] or b"") > _LONGEST:

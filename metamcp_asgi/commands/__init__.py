@@ -13,12 +13,21 @@ __all__ = ["COMMANDS", "LazyGroup"]
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "apply": ("configuration", "apply"),
+    "audit": ("managing", "audit"),
     "db": ("database", "db"),
+    "endpoints": ("managing", "endpoints"),
     "export": ("configuration", "export"),
+    "health": ("managing", "health"),
     "import": ("imports", "import_"),
     "import-metamcp": ("imports", "import_metamcp"),
+    "keys": ("managing", "keys"),
+    "me": ("managing", "me"),
+    "namespaces": ("managing", "namespaces"),
     "plan": ("configuration", "plan"),
     "secrets": ("database", "secrets"),
+    "servers": ("managing", "servers"),
+    "settings": ("managing", "settings"),
+    "tools": ("managing", "tools"),
     "users": ("users", "users"),
 }
 

@@ -132,11 +132,13 @@ def with_store(work: Callable[["Store"], Awaitable[Answer]], database: str | Non
     """
 
     async def run() -> Answer:
+        from metamcp_asgi.aggregate.middleware.registry import instances
         from metamcp_asgi.settings import Settings, read_environment
         from metamcp_asgi.store.repository import Store
 
         settings = Settings.from_environ()
-        store = await Store.open(database, environ=read_environment(), secret_keys=settings.secret_keys)
+        keys = settings.secret_keys
+        store = await Store.open(database, environ=read_environment(), secret_keys=keys, check=instances)
         try:
             return await work(store)
         finally:
@@ -158,10 +160,16 @@ async def _owner_id(tx: "Reader", email: str | None) -> uuid.UUID | None:
 
 
 def _compiled(file: Path) -> "Snapshot":
+    from metamcp_asgi.aggregate.middleware.registry import check, naming
     from metamcp_asgi.config.file import load
     from metamcp_asgi.settings import read_environment
+    from metamcp_asgi.store.limits import check_limits
 
-    return load(file, environ=read_environment())
+    snapshot = load(file, environ=read_environment())
+    with naming(file):
+        check(snapshot)
+        check_limits(snapshot)
+    return snapshot
 
 
 def _needed(variables: Mapping[str, str]) -> str:

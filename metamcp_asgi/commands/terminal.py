@@ -14,7 +14,7 @@ import msgspec
 
 from metamcp_asgi.errors import ConfigError, MetaMCPError
 
-__all__ = ["faults", "say_json", "table", "write_private"]
+__all__ = ["faults", "harmless", "say_json", "table", "write_private"]
 
 
 @contextlib.contextmanager
@@ -23,8 +23,16 @@ def faults() -> Iterator[None]:
     try:
         yield
     except MetaMCPError as error:
-        click.echo(f"metamcp: {error}", err=True)
+        click.echo(f"metamcp: {harmless(str(error))}", err=True)
         sys.exit(1)
+
+
+def harmless(text: str) -> str:
+    """Return a text that does nothing to a terminal: of what is no letter or sign, only ends of lines are left."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else " " if char.isspace() else f"\\x{ord(char):02x}"
+        for char in text
+    )
 
 
 def say_json(value: object) -> None:

@@ -1,135 +1,137 @@
-"""``metamcp users``: who may manage things, from the machine itself.
+"""``metamcp users``: who may manage things.
 
 A password is asked for, or read from the standard input, and never taken from the command line, which every user of
 the machine can read.
 """
 
 import sys
-from typing import TYPE_CHECKING, Final
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
-from metamcp_asgi.commands.configuration import with_store
+from metamcp_asgi.commands.managing import Verbs
 from metamcp_asgi.commands.terminal import say_json, table
+from metamcp_asgi.commands.where import options_where, with_reach
 from metamcp_asgi.errors import ConfigError
 
 if TYPE_CHECKING:
-    from metamcp_asgi.store.models import User
-    from metamcp_asgi.store.repository import Store
+    from metamcp_asgi.commands.reach import Reach
 
 __all__ = ["users"]
 
-_DATABASE: Final = click.option(
-    "--database", metavar="URL", help="The database.  [default: DATABASE_URL, or SQLite in your data folder]"
-)
 _STDIN: Final = click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 _ROLE: Final = click.Choice(["admin", "member"])
 _LONGEST: Final = 4096
+_LISTED: Final = ("id", "email", "name", "role", "disabled", "createdAt")
 
 
-@click.group()
+def _anywhere(command: click.Command) -> click.Command:
+    """Give a command the options that tell what is managed."""
+    command.params += options_where()
+    return command
+
+
+@click.group(cls=Verbs)
 def users() -> None:
-    """Add and list users, and set their passwords and roles."""
+    """Add, list, change and remove users, and set their passwords and roles."""
 
 
+@_anywhere
 @users.command()
 @click.argument("email")
 @click.option("--name", default="", help="The user's name.")
 @click.option("--role", type=_ROLE, default="member", show_default=True, help="The first user is always an admin.")
 @click.option("--no-password", is_flag=True, help="For somebody who logs in elsewhere.")
 @_STDIN
-@_DATABASE
-def add(email: str, name: str, role: str, no_password: bool, password_stdin: bool, database: str | None) -> None:
+def add(email: str, name: str, role: str, no_password: bool, password_stdin: bool, **where: Any) -> None:
     """Add a user; the password is asked for."""
 
-    async def work(store: "Store") -> "User":
-        from metamcp_asgi.store.policy import COMMAND_LINE
-        from metamcp_asgi.store.services import users as service
-        from metamcp_asgi.store.services.inputs import NewUser
+    async def work(reach: "Reach") -> Any:
+        from metamcp_asgi.commands.verbs import operation_of
 
         password = None if no_password else _password(from_stdin=password_stdin)
-        new = NewUser(email=email, name=name, role="admin" if role == "admin" else "member", password=password)
-        async with store.write(COMMAND_LINE) as tx:
-            return await service.create(tx, COMMAND_LINE, new)
+        body = {"email": email, "name": name, "role": role, "password": password}
+        answer = await reach.ask(operation_of("createUser"), {}, body=msgspec.json.encode(body))
+        return msgspec.json.decode(answer.body)
 
-    added = with_store(work, database)
-    click.echo(f"{added.email} added as {added.role}")
+    _check_input(where, password_stdin=password_stdin)
+    added = with_reach(work, where)
+    click.echo(f"{added['email']} added as {added['role']}")
 
 
+@_anywhere
 @users.command()
 @click.argument("email")
 @_STDIN
-@_DATABASE
-def passwd(email: str, password_stdin: bool, database: str | None) -> None:
+def passwd(email: str, password_stdin: bool, **where: Any) -> None:
     """Set a user's password, which is asked for."""
 
-    async def work(store: "Store") -> None:
-        from metamcp_asgi.store.policy import COMMAND_LINE
-        from metamcp_asgi.store.services import users as service
+    async def work(reach: "Reach") -> None:
+        from metamcp_asgi.commands.verbs import operation_of
 
-        async with store.read() as tx:
-            user = await service.by_email(tx, COMMAND_LINE, email)
-        password = _password(from_stdin=password_stdin)
-        async with store.write(COMMAND_LINE) as tx:
-            await service.set_password(tx, COMMAND_LINE, user.id, password)
+        identity = await _identity(reach, email)
+        body = msgspec.json.encode({"password": _password(from_stdin=password_stdin)})
+        await reach.ask(operation_of("setPassword"), {"id": identity}, body=body)
 
-    with_store(work, database)
+    _check_input(where, password_stdin=password_stdin)
+    with_reach(work, where)
     click.echo(f"password of {email} set")
 
 
+@_anywhere
 @users.command()
 @click.argument("email")
 @click.argument("role", type=_ROLE)
-@_DATABASE
-def role(email: str, role: str, database: str | None) -> None:
+def role(email: str, role: str, **where: Any) -> None:
     """Make a user an admin, or a member."""
 
-    async def work(store: "Store") -> None:
-        from metamcp_asgi.store.policy import COMMAND_LINE
-        from metamcp_asgi.store.services import users as service
-        from metamcp_asgi.store.services.inputs import UserChanges
+    async def work(reach: "Reach") -> None:
+        from metamcp_asgi.commands.verbs import operation_of
 
-        async with store.write(COMMAND_LINE) as tx:
-            user = await service.by_email(tx, COMMAND_LINE, email)
-            changes = UserChanges(role="admin" if role == "admin" else "member")
-            await service.update(tx, COMMAND_LINE, user.id, changes)
+        ids = {"id": await _identity(reach, email)}
+        await reach.ask(operation_of("updateUser"), ids, body=msgspec.json.encode({"role": role}), condition="*")
 
-    with_store(work, database)
+    with_reach(work, where)
     click.echo(f"{email} is {'an admin' if role == 'admin' else 'a member'} now")
 
 
+@_anywhere
 @users.command("list")
 @_JSON
-@_DATABASE
-def list_(as_json: bool, database: str | None) -> None:
+def list_(as_json: bool, **where: Any) -> None:
     """List the users."""
 
-    async def work(store: "Store") -> "list[User]":
-        from metamcp_asgi.store.policy import COMMAND_LINE
-        from metamcp_asgi.store.services import users as service
+    async def work(reach: "Reach") -> Any:
+        from metamcp_asgi.commands.reach import whole
+        from metamcp_asgi.commands.verbs import operation_of
 
-        async with store.read() as tx:
-            return list(await service.list_(tx, COMMAND_LINE))
+        return (await whole(reach, operation_of("listUsers"), {}))["items"]
 
-    found = with_store(work, database)
+    found = with_reach(work, where)
     if as_json:
-        say_json(
-            [
-                {
-                    "id": str(user.id),
-                    "email": user.email,
-                    "name": user.name,
-                    "role": user.role,
-                    "disabled": user.disabled,
-                    "createdAt": user.created_at.isoformat(),
-                }
-                for user in found
-            ]
-        )
+        say_json([{field: user[field] for field in _LISTED} for user in found])
         return
-    rows = [(user.email, user.name or None, user.role, "disabled" if user.disabled else "active") for user in found]
+    rows = [
+        (user["email"], user["name"] or None, user["role"], "disabled" if user["disabled"] else "active")
+        for user in found
+    ]
     click.echo(table(("EMAIL", "NAME", "ROLE", "STATUS"), rows))
+
+
+async def _identity(reach: "Reach", email: str) -> uuid.UUID:
+    from metamcp_asgi.admin.api.application import OPERATIONS
+    from metamcp_asgi.commands.references import Names
+
+    return uuid.UUID(await Names(reach, OPERATIONS).identity("users", email))
+
+
+def _check_input(where: Mapping[str, Any], *, password_stdin: bool) -> None:
+    if password_stdin and where["key_stdin"]:
+        raise click.UsageError("the standard input can be read once only; give the key in METAMCP_API_KEY")
 
 
 def _password(*, from_stdin: bool) -> str:

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from metamcp_asgi.config.middlewares import document_of_middlewares
+from metamcp_asgi.config.middlewares import document_of_middlewares, masked_options
 from metamcp_asgi.config.sensitive import MASK, in_args, in_url, masked, plain_env, plain_header
-from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, Endpoint, Key, Namespace, Server, Snapshot
+from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, Endpoint, Key, MiddlewareSpec, Namespace, Server, Snapshot
 
 __all__ = ["Change", "FieldChange", "Kind", "difference", "in_words"]
 
@@ -188,7 +188,9 @@ def _namespace(namespace: Namespace) -> Iterator[tuple[str, _Value]]:
             if value is not None and (field, value) != ("enabled", True):
                 yield f"tools.{server}__{tool}.{field}", _Value(value)
     if namespace.middlewares:
-        yield "middlewares", _Value(document_of_middlewares(namespace.middlewares))
+        shown = tuple(MiddlewareSpec(m.name, masked_options(m.options)) for m in namespace.middlewares)
+        real = document_of_middlewares(namespace.middlewares)
+        yield "middlewares", _masked(real, document_of_middlewares(shown))
 
 
 def _endpoint(endpoint: Endpoint) -> Iterator[tuple[str, _Value]]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-__all__ = ["Span", "in_args", "in_url", "masked", "plain_env", "plain_header"]
+__all__ = ["Span", "in_args", "in_url", "masked", "plain_env", "plain_header", "plain_name"]
 
 MASK: Final = "***"
 
@@ -43,6 +43,11 @@ class Span(Struct, frozen=True):
     start: int
     end: int
     label: str
+
+
+def plain_name(name: str) -> bool:
+    """Tell whether what has this name can't be told to be a secret by it."""
+    return _SECRET_WORD.search(name) is None
 
 
 def plain_env(name: str, value: str) -> bool:

@@ -5,7 +5,8 @@ Knows nothing of files, databases or connections. A change of configuration buil
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -147,7 +148,7 @@ class Key(Struct, frozen=True):
     endpoints: frozenset[str] | None = None
 
 
-class Snapshot(Struct, frozen=True, kw_only=True):
+class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
     """Everything the gateway was told, compiled. ``keys`` is keyed by ``digest_of`` the key."""
 
     servers: Mapping[str, Server]
@@ -165,10 +166,16 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         served = self.endpoints.get(endpoint)
         if served is None or principal.kind == "anonymous":
             return served is not None and served.open
-        return any(
-            key.principal.id == principal.id and (key.endpoints is None or endpoint in key.endpoints)
-            for key in self.keys.values()
-        )
+        opened = self._opened.get(principal.id, ())
+        return any(endpoints is None or endpoint in endpoints for endpoints in opened)
+
+    @cached_property
+    def _opened(self) -> Mapping[str, Sequence[frozenset[str] | None]]:
+        """What the keys of each principal open; every stream that is open asks after a swap."""
+        opened: dict[str, list[frozenset[str] | None]] = {}
+        for key in self.keys.values():
+            opened.setdefault(key.principal.id, []).append(key.endpoints)
+        return opened
 
 
 def digest_of(key: str | bytes) -> bytes:

@@ -24,6 +24,10 @@ class SnapshotSource(Protocol):
     def name(self) -> str:
         """What people call it."""
 
+    @property
+    def used(self) -> Callable[[bytes], object] | None:
+        """What wants to be told the digest of each key that is used; ``None`` when nobody does."""
+
     def load(self) -> Snapshot:
         """Return the first snapshot; blocks.
 
@@ -59,6 +63,7 @@ class FileSource:
     ) -> None:
         self.path = Path(path)
         self.name = str(path)
+        self.used = None  # a file is not written
         self._environ = environ
         self._transform_localhost = transform_localhost
 

@@ -4,15 +4,7 @@
 will do; ``GET {endpoint}/api/openapi.json`` describes both. The calls are those of MCP: same dispatch, same sessions,
 same limits; whoever comes here has been admitted and counted by the layers outside.
 
-What is answered:
-
-- 200 with the ``CallToolResult`` of the server as it is. That holds for ``isError``, too: the tool ran, and what went
-  wrong is for the model to read, which clients keep from it when the status is an error (defect B19 of MetaMCP).
-- 403 for a tool that is switched off, 404 for one that does not exist, with MetaMCP's words for both.
-- 422 for arguments that are no JSON object, or that the server refuses, in FastAPI's shape.
-- 502 for a server that is down or broke the protocol, 504 for one that did not answer in time.
-
-A client that leaves cancels its call.
+What is answered is in ``openapi_answers.py``. A client that leaves cancels its call.
 """
 
 import asyncio
@@ -28,36 +20,27 @@ from starlette.types import Receive, Scope, Send
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.page import Page
-from metamcp_asgi.asgi.answers import send_json, send_refusal
+from metamcp_asgi.asgi.answers import send_refusal
 from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Principal
 from metamcp_asgi.downstream.inbound import BodyTooLarge, ClientGone, read_body
+from metamcp_asgi.downstream.openapi_answers import Refused, Unprocessable, send_outcome
 from metamcp_asgi.downstream.openapi_document import DOCUMENT, Document, describe
 from metamcp_asgi.downstream.openapi_query import NeedsBody, WrongParameter, arguments_in
 from metamcp_asgi.downstream.prepared import send_prepared
-from metamcp_asgi.errors import MetaMCPError, ProtocolError
-from metamcp_asgi.protocol import meta
+from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol.jsonrpc import (
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     INVALID_REQUEST,
-    MISSING_CAPABILITY,
     PARSE_ERROR,
     encode,
     parse_object,
 )
-from metamcp_asgi.protocol.outcome import Failure, Outcome, Result
+from metamcp_asgi.protocol.outcome import Outcome
 
 __all__ = ["OpenAPI"]
 
 T = TypeVar("T")
 
-_STATUS: Final = {
-    "refused": (403, "Tool access denied"),
-    "unknown": (404, "Tool not found"),
-    "unavailable": (502, "Tool execution failed"),
-    "timeout": (504, "Tool execution timed out"),
-    "server": (502, "Tool execution failed"),
-}
 _NOT_OURS: Final = (b"cross-site", b"same-site")
 
 
@@ -103,14 +86,11 @@ class OpenAPI:
             elif method in ("GET", "POST"):
                 arguments = await (self._queried(name, scope) if method == "GET" else self._posted(scope, receive))
                 outcome = await _unless_gone(receive, self._ask(name, arguments, scope))
-                await _send_outcome(scope, send, outcome)
+                await send_outcome(scope, send, outcome)
             else:
-                raise _Refused(405, "Method not allowed", "A tool is called with POST or GET", "GET, POST")
-        except _Refused as refused:
+                raise Refused(405, "Method not allowed", "A tool is called with POST or GET", "GET, POST")
+        except (Refused, Unprocessable) as refused:
             await refused.send(scope, send)
-        except _Unprocessable as error:
-            detail = [{"loc": error.loc, "msg": str(error), "type": error.kind}]
-            await send_json(scope, send, 422, encode({"detail": detail}))
         except ClientGone:
             # Nobody is there to read an answer.
             return
@@ -119,8 +99,8 @@ class OpenAPI:
         """Call a tool.
 
         Raises:
-            _Refused: The endpoint is gone, or cannot answer.
-            _Unprocessable: The call is wrong.
+            Refused: The endpoint is gone, or cannot answer.
+            Unprocessable: The call is wrong.
         """
         params = {"name": Raw(encode(name)), "arguments": arguments}
         return await self._asked(scope, "tools/call", params, name)
@@ -132,10 +112,10 @@ class OpenAPI:
             return await self._aggregator.call(Call(endpoint.name, principal, method, params, target=target))
         except ProtocolError as error:
             if error.code == INVALID_REQUEST:
-                raise _Refused(404, "Endpoint not found", error.message) from None
+                raise Refused(404, "Endpoint not found", error.message) from None
             if error.code == INTERNAL_ERROR:
-                raise _Refused(502, "Tool execution failed", error.message) from None
-            raise _Unprocessable(error.message) from None
+                raise Refused(502, "Tool execution failed", error.message) from None
+            raise Unprocessable(error.message) from None
 
     async def _posted(self, scope: Scope, receive: Receive) -> Raw:
         """Return the arguments in a body; none at all stands for none."""
@@ -143,16 +123,16 @@ class OpenAPI:
         try:
             body = await read_body(receive, headers.get(b"content-length"), self._max_body_bytes)
         except BodyTooLarge:
-            raise _Refused(413, "Body too large", f"The body is larger than {self._max_body_bytes} bytes") from None
+            raise Refused(413, "Body too large", f"The body is larger than {self._max_body_bytes} bytes") from None
         if not body:
             return Raw(b"{}")
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
-            raise _Refused(415, "Unsupported media type", "Content-Type must be application/json")
+            raise Refused(415, "Unsupported media type", "Content-Type must be application/json")
         try:
             parse_object(body, self._max_depth)
         except ProtocolError as error:
             kind = "json_invalid" if error.code == PARSE_ERROR else "dict_type"
-            raise _Unprocessable(error.message, kind=kind) from None
+            raise Unprocessable(error.message, kind=kind) from None
         return Raw(body)
 
     async def _queried(self, name: str, scope: Scope) -> Raw:
@@ -161,15 +141,15 @@ class OpenAPI:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if endpoint.open and headers.get(b"sec-fetch-site") in _NOT_OURS and b"origin" not in headers:
             # An image or a link on any page makes such a request, and no Origin tells of it.
-            raise _Refused(403, "Origin not allowed", "Pages of other sites may call tools with POST only")
+            raise Refused(403, "Origin not allowed", "Pages of other sites may call tools with POST only")
         inputs = (await self._document(scope)).inputs
         try:
             return Raw(encode(arguments_in(scope.get("query_string", b""), inputs.get(name))))
         except NeedsBody:
             message = "This tool takes arguments that a query cannot hold: send them with POST"
-            raise _Refused(405, "Method not allowed", message, "POST") from None
+            raise Refused(405, "Method not allowed", message, "POST") from None
         except WrongParameter as error:
-            raise _Unprocessable(f"{error.name} {error}", ["query", error.name], "parameter") from None
+            raise Unprocessable(f"{error.name} {error}", ["query", error.name], "parameter") from None
 
     async def _send_document(self, scope: Scope, send: Send) -> None:
         endpoint: Endpoint = scope["metamcp.endpoint"]
@@ -232,48 +212,6 @@ class _Described(Struct, frozen=True):
 class _Listed(Struct):
     tools: list[Raw]
     nextCursor: str | None = None  # noqa: N815
-
-
-class _Refused(MetaMCPError):
-    """A request that gets an error in MetaMCP's shape."""
-
-    def __init__(self, status: int, error: str, message: str, allow: str = "") -> None:
-        self._status = status
-        self._body = {"error": error, "message": message}
-        self._allow = allow
-        super().__init__(message)
-
-    async def send(self, scope: Scope, send: Send) -> None:
-        allow = [(b"allow", self._allow.encode())] if self._allow else []
-        await send_refusal(scope, send, self._status, self._body, allow)
-
-
-class _Unprocessable(MetaMCPError):
-    """Arguments that are not what the tool takes; answered 422 in FastAPI's shape."""
-
-    def __init__(self, message: str, loc: list[str] | None = None, kind: str = "value_error") -> None:
-        self.loc = ["body"] if loc is None else loc
-        self.kind = kind
-        super().__init__(message)
-
-
-async def _send_outcome(scope: Scope, send: Send, outcome: Outcome | Page) -> None:
-    if isinstance(outcome, Result) and outcome.cause == "server":
-        content = outcome.raw if outcome.members is None else meta.legacy_result(outcome.members)
-        await send_json(scope, send, 200, bytes(content))
-        return
-    if isinstance(outcome, Failure):
-        message = outcome.message
-        if outcome.cause == "server" and outcome.code == INVALID_PARAMS:
-            raise _Unprocessable(message, kind="invalid_arguments")
-        if outcome.code == MISSING_CAPABILITY:
-            text = f"The server needs a client capability that is not available here: {message}"
-            raise _Unprocessable(text, kind="missing_capability")
-    else:
-        assert isinstance(outcome, Result)
-        message = msgspec.json.decode(outcome.raw)["content"][0]["text"]
-    status, error = _STATUS[outcome.cause]
-    raise _Refused(status, error, message)
 
 
 def _read(page: Page) -> _Listed:

@@ -4,6 +4,7 @@ Changes only what differs, so that what stays the same keeps its id, its version
 files.
 """
 
+import os
 import uuid
 from typing import Any
 
@@ -11,6 +12,7 @@ from metamcp_asgi.config import snapshot as compiled
 from metamcp_asgi.config.plan import Change, difference
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.store.limits import check_limits
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting
 from metamcp_asgi.store.scope import Scope, read_scope, server_columns
 from metamcp_asgi.store.transaction import Writer
@@ -27,8 +29,9 @@ def planned(scope: Scope, wanted: Snapshot, *, prune: bool) -> list[Change]:
         prune: Whether what ``wanted`` doesn't have is removed.
 
     Raises:
-        ConfigError: Something public would be changed through a user's scope.
+        ConfigError: Something public would be changed through a user's scope, or does not fit into the tables.
     """
+    check_limits(wanted)
     changes = []
     for change in difference(scope.snapshot, wanted, prune=prune):
         if (change.kind, change.name) in scope.borrowed:
@@ -49,9 +52,12 @@ async def apply(tx: Writer, owner_id: uuid.UUID | None, wanted: Snapshot, *, pru
         prune: Whether what it doesn't have is removed.
 
     Raises:
-        ConfigError: Something public would be changed through a user's scope.
+        ConfigError: Something public would be changed through a user's scope, does not fit into the tables, or is
+            a middleware that is unknown or wrong.
         StoreError: A name is taken, for example an endpoint's by another owner.
     """
+    for namespace in wanted.namespaces.values():
+        tx.check(namespace)
     scope = await read_scope(tx, owner_id)
     changes = planned(scope, wanted, prune=prune)
     applying = _Applying(tx, scope, wanted)
@@ -60,6 +66,7 @@ async def apply(tx: Writer, owner_id: uuid.UUID | None, wanted: Snapshot, *, pru
     for change in removed:
         if change.kind == "key":
             await tx.delete(scope.keys[change.name])
+    await applying.free_digests()
     for change in changes:
         if change.action in ("add", "change"):
             await applying.make(change)
@@ -81,6 +88,16 @@ class _Applying:
     def rows(self, kind: str) -> dict[str, Any]:
         rows: dict[str, Any] = getattr(self.scope, f"{kind}s")
         return rows
+
+    async def free_digests(self) -> None:
+        """Take its digest from each key that gets another one, where a key gets that: two may change theirs over."""
+        wanted = {key.digest for key in self.keys.values()}
+        for name, key in self.keys.items():
+            row = self.scope.keys.get(name)
+            if row is not None and row.digest != key.digest and row.digest in wanted:
+                # Nobody's key, and only until the end of the transaction.
+                row.digest = os.urandom(len(row.digest))
+        await self.tx.flush()
 
     async def make(self, change: Change) -> None:
         if change.kind == "server":

@@ -4,7 +4,7 @@ Knows which columns hold secrets, and never tells what is in them. Knows nothing
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from msgspec import Struct
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
+from metamcp_asgi.config.middlewares import masked_options
 from metamcp_asgi.config.sensitive import in_args, in_url, masked
 from metamcp_asgi.store.models import (
     ApiKey,
@@ -81,6 +82,7 @@ class Recorder:
         self._actor = actor
         self._noticed: dict[tuple[str, object], _Noticed] = {}
         self._notes: list[AuditEntry] = []
+        self._gone: dict[int, dict[str, Any]] = {}
 
     def before_flush(self, session: Session, context: object, instances: object) -> None:
         """Notice what is about to be written; SQLAlchemy's event of that name."""
@@ -91,7 +93,12 @@ class Recorder:
             if after:
                 self._notice(row, "update", before, after)
         for row in session.deleted:
-            self._notice(row, "delete", _values(row), {})
+            self._notice(row, "delete", {**_values(row), **self._gone.pop(id(row), {})}, {})
+
+    def gone(self, row: object, more: Mapping[str, list[str]]) -> None:
+        """Notice what the database will remove with a row that is about to be deleted; names by their kind."""
+        if more:
+            self._gone[id(row)] = {"with": dict(more)}
 
     def note(self, action: str, row: object, after: dict[str, Any] | None = None) -> None:
         """Notice an action that changes no row of its own."""
@@ -183,6 +190,8 @@ def _told(name: str, value: Any) -> Any:
         return "(secret)"
     if name == "url":
         return masked(value, in_url(value))
+    if name == "middlewares":
+        return [{"name": each["name"], "options": masked_options(each.get("options") or {})} for each in value]
     if name == "args":
         return [masked(arg, spans) for arg, spans in zip(value, in_args(value), strict=True)]
     if isinstance(value, datetime):

@@ -15,6 +15,7 @@ from metamcp_asgi.config.node import Node
 from metamcp_asgi.config.servers import compile_server
 from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.store.keys import describe_key
+from metamcp_asgi.store.limits import LONGEST_HEADER, LONGEST_NAME, LONGEST_OWN_NAME
 from metamcp_asgi.store.metamcp_rows import Copied, Copying
 from metamcp_asgi.store.metamcp_source import MetaMCPDatabase
 from metamcp_asgi.store.models import (
@@ -25,6 +26,7 @@ from metamcp_asgi.store.models import (
     Namespace,
     OAuthClient,
     Server,
+    Setting,
     ToolSetting,
     User,
 )
@@ -36,8 +38,25 @@ __all__ = ["copy"]
 _USERS: Final = uuid.UUID("5f2b6c1e-2d8a-4c53-9d0e-6a1f0b7c3e94")
 """MetaMCP's users have texts for ids; ours are made from them, always the same."""
 
+_LONGEST_PERSON: Final = 200
+_LONGEST_CLIENT: Final = 255
+_LONGEST_TIMEOUT: Final = 86_400_000
+"""Milliseconds; MetaMCP's own limit."""
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _CLIENT: Final = ("client_id", "client_secret", "client_name", "redirect_uris", "created_at", "updated_at")
+_SIGNUP: Final = {"DISABLE_SIGNUP": "allowSignup", "DISABLE_SSO_SIGNUP": "allowSsoSignup"}
+"""MetaMCP's settings that ours say the other way round; without a row, it lets everybody register."""
+_SETTINGS: Final = {
+    "DISABLE_BASIC_AUTH": "who has a password may use it here",
+    "MCP_MAX_TOTAL_TIMEOUT": "a call may take as long as it makes progress here; see `timeout` of servers",
+    "MCP_RESET_TIMEOUT_ON_PROGRESS": "progress always restarts the time here",
+    "MCP_MAX_ATTEMPTS": "a server that ends is always started again here",
+    "SESSION_LIFETIME": "idle sessions cost nothing here; see METAMCP_SESSION_IDLE_SECONDS for servers' sessions",
+}
+"""What is here instead of MetaMCP's other settings."""
+_TIMEOUT: Final = "MCP_TIMEOUT"
+_INTERNAL: Final = "BOOTSTRAP_"
+"""Rows that its start keeps for itself."""
 _DROPPED: Final = {
     "sessions": "logins: people log in again",
     "verifications": "verifications in progress",
@@ -70,8 +89,7 @@ async def copy(
     await copying.endpoints()
     await copying.keys()
     await copying.clients()
-    for setting in source.rows["config"]:
-        copying.remark("lost", f"setting {setting['id']}", "is not copied; see the settings of this gateway")
+    await copying.settings()
     for table, count in source.counts.items():
         if count:
             copying.remark("lost", table, f"{count} {_DROPPED[table]}")
@@ -84,6 +102,9 @@ class _Copying(Copying):
         self.rows = source.rows
         self.environ = environ
         self.owners: dict[str | None, uuid.UUID | None] = {None: None}
+        milliseconds = next((str(row["value"]) for row in source.rows["config"] if row["id"] == _TIMEOUT), "")
+        good = milliseconds.isdecimal() and 1 <= int(milliseconds) <= _LONGEST_TIMEOUT
+        self.timeout = int(milliseconds) / 1000 if good else None
 
     async def users(self) -> None:
         passwords = {
@@ -101,7 +122,11 @@ class _Copying(Copying):
                 self.owners[given["id"]] = there.id
                 continue
             password = passwords.get(given["id"])
-            columns = {"email": given["email"], "name": given["name"] or "", "password_hash": password}
+            columns = {
+                "email": given["email"],
+                "name": (given["name"] or "")[:_LONGEST_PERSON],
+                "password_hash": password,
+            }
             if there is None:
                 columns["role"] = "admin" if admin else "member"
                 self.remark("changed", what, f"is {'an admin, being the first' if admin else 'a member'}: "
@@ -141,6 +166,8 @@ class _Copying(Copying):
             environ = {**self.environ, **{variable: f"${{{variable}}}" for variable in unset}}
             columns, secrets = server_columns(compile_server(name, Node(read.fields, environ)))
             columns |= {"owner_id": owner, "name": name}
+            if self.timeout is not None:
+                columns["timeout"] = self.timeout
             await self.put(Server, given["uuid"], columns, secrets)
 
     async def credentials(self) -> None:
@@ -181,7 +208,10 @@ class _Copying(Copying):
             if tool is None or server not in self.here[Server] or namespace not in self.here[Namespace]:
                 continue
             enabled = given["status"] == "ACTIVE"
-            what = f"tool {tool}"
+            what = f"tool {tool[:LONGEST_NAME]}"
+            if len(tool) > LONGEST_OWN_NAME:
+                self.remark("lost", what, f"its switch: its name is longer than {LONGEST_OWN_NAME} characters")
+                continue
             name = given.get("override_name") or None
             if name is not None and (not _TOOL_NAME.fullmatch(name) or (namespace, server, name) in published):
                 self.remark("lost", what, f"its new name {name!r} is no name for a tool, or another tool's")
@@ -226,7 +256,7 @@ class _Copying(Copying):
             if given["enable_max_rate"] and given["max_rate"] and given["max_rate_seconds"]:
                 columns |= {"max_rate": given["max_rate"], "max_rate_seconds": float(given["max_rate_seconds"])}
             if given["enable_client_max_rate"] and given["client_max_rate"] and given["client_max_rate_seconds"]:
-                header = given["client_max_rate_strategy_key"]
+                header = (given["client_max_rate_strategy_key"] or "")[:LONGEST_HEADER]
                 by_header = (given["client_max_rate_strategy"] or "").lower() == "header" and bool(header)
                 columns |= {
                     "client_max_rate": given["client_max_rate"],
@@ -239,6 +269,9 @@ class _Copying(Copying):
             there = await self.tx.find(Endpoint, name=given["name"])
             if there is not None and there.id != given["uuid"]:
                 self.remark("lost", what, "is left out: another endpoint has its name")
+                continue
+            if len(given["name"]) > LONGEST_NAME:
+                self.remark("lost", what, f"is left out: its name is longer than {LONGEST_NAME} characters")
                 continue
             await self.put(Endpoint, given["uuid"], columns)
 
@@ -270,4 +303,29 @@ class _Copying(Copying):
                 "redirect_uris": list(given["redirect_uris"] or ()),
                 "attributes": {k: v for k, v in given.items() if k not in _CLIENT and v is not None},
             }
+            if len(given["client_id"]) > _LONGEST_CLIENT:
+                self.remark("lost", "oauth client", f"is left out: its id is longer than {_LONGEST_CLIENT} characters")
+                continue
             await self.put(OAuthClient, there.id if there else uuid.uuid5(_USERS, given["client_id"]), columns)
+
+    async def settings(self) -> None:
+        for given in self.rows["config"]:
+            name, value = given["id"], given["value"]
+            what = f"setting {name}"
+            if name in _SIGNUP:
+                allowed = str(value).strip().lower() != "true"
+                row = await self.tx.find(Setting, key=_SIGNUP[name])
+                if row is None:
+                    await self.tx.add(Setting(key=_SIGNUP[name], value=allowed))
+                elif row.value == allowed:
+                    continue
+                elif self.update:
+                    row.value = allowed
+                else:
+                    self.remark("lost", what, f"is not copied: {_SIGNUP[name]} is set here already, to something else")
+                    continue
+                self.remark("changed", what, f"is now {_SIGNUP[name]}: {str(allowed).lower()}")
+            elif name == _TIMEOUT and self.timeout is not None:
+                self.remark("changed", what, f"is now the timeout of each server: {self.timeout:g} seconds")
+            elif not name.startswith(_INTERNAL):
+                self.remark("lost", what, f"is not copied: {_SETTINGS.get(name, 'there is none like it here')}")

@@ -6,12 +6,13 @@ Knows nothing of MetaMCP's columns, except that its rows have ``uuid`` and ``nam
 import re
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from msgspec import Struct
 
 from metamcp_asgi.config.foreign import server_name
 from metamcp_asgi.store.audit import kind_of
+from metamcp_asgi.store.limits import LONGEST_NAME
 from metamcp_asgi.store.models import (
     ApiKey,
     Credential,
@@ -27,6 +28,9 @@ from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.transaction import Writer
 
 __all__ = ["Copied", "Copying", "Remark"]
+
+_NUMBER: Final = 6
+"""Characters that are left for a number behind a name that is cut."""
 
 Row = TypeVar("Row", User, Server, Namespace, Membership, ToolSetting, Endpoint, ApiKey, Credential, OAuthClient)
 
@@ -116,14 +120,16 @@ class Copying:
         if taken is None:
             mine = kind.owner_id.is_(None) if owner is None else kind.owner_id == owner
             taken = self._names[kind, owner] = {row.name for row in await self.tx.list(kind, mine)}
+        long = len(given["name"]) > LONGEST_NAME
+        wanted = given["name"][: LONGEST_NAME - _NUMBER] if long else given["name"]
         if kind is ApiKey:
-            name, number = given["name"], 1
+            name, number = wanted, 1
             while name in taken:
                 number += 1
-                name = f"{given['name']} {number}"
+                name = f"{wanted} {number}"
         else:
             # As MetaMCP makes the names of tools: what they can't have is left out.
-            name = server_name(re.sub(r"[^a-zA-Z0-9_-]", "", given["name"]), taken)
+            name = server_name(re.sub(r"[^a-zA-Z0-9_-]", "", wanted), taken)
         taken.add(name)
         if name != given["name"]:
             self.remark("changed", f"{kind_of(kind)} {given['name']}", f"is now called {name}")

@@ -7,28 +7,28 @@ every process learns. Writers come one after the other, so a check made inside a
 import contextlib
 import os
 import re
-import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, event, select, text
+from sqlalchemy import Table, bindparam, delete, event, or_, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 
+from metamcp_asgi.config.snapshot import Namespace
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.store import schema
 from metamcp_asgi.store.audit import KINDS, SYSTEM, Actor, Recorder
-from metamcp_asgi.store.columns import Base
+from metamcp_asgi.store.columns import Base, UTCDateTime
 from metamcp_asgi.store.engine import connect, database_url, is_sqlite, shown, writing
 from metamcp_asgi.store.errors import Busy, Conflict, Dangling, Duplicate, StoreError
 from metamcp_asgi.store.keys import KeyFile
 from metamcp_asgi.store.models import ApiKey, Change, Revision
 from metamcp_asgi.store.secrets import Vault
-from metamcp_asgi.store.transaction import Reader, Writer
+from metamcp_asgi.store.transaction import Check, Reader, Writer
 from metamcp_asgi.store.watch import CHANNEL
 
 __all__ = ["SYSTEM", "Actor", "Store", "out_of_reach", "ring"]
@@ -44,12 +44,16 @@ class Store:
         engine: The database, whose schema is ours.
         vault: Seals and opens its secrets.
         key_file: The file of the vault's keys, where there is one.
+        check: Refuses a namespace whose middlewares are unknown or wrong; see ``Reader``.
     """
 
-    def __init__(self, engine: AsyncEngine, vault: Vault, key_file: KeyFile | None = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, vault: Vault, key_file: KeyFile | None = None, check: Check | None = None
+    ) -> None:
         self.engine = engine
         self.vault = vault
         self.key_file = key_file
+        self._check: Check = check or _anything
         self._reading = async_sessionmaker(engine, expire_on_commit=False)
         self._writing = async_sessionmaker(writing(engine), expire_on_commit=False)
 
@@ -60,6 +64,7 @@ class Store:
         *,
         environ: Mapping[str, str] = os.environ,
         secret_keys: Sequence[bytes] = (),
+        check: Check | None = None,
     ) -> "Store":
         """Return the store; an SQLite database is made or upgraded first.
 
@@ -67,6 +72,8 @@ class Store:
             url: The database; ``None``: the one that the environment names, else SQLite in the user's data folder.
             environ: The environment.
             secret_keys: What seals secrets, newest first. For SQLite the key file beside it comes after these.
+            check: Refuses a namespace whose middlewares are unknown or wrong:
+                ``aggregate.middleware.registry.instances``. Without it, any are written.
 
         Raises:
             ConfigError: The database cannot be used, or there is no key.
@@ -81,7 +88,7 @@ class Store:
         except BaseException:
             await engine.dispose()
             raise
-        return cls(engine, vault, key_file)
+        return cls(engine, vault, key_file, check)
 
     @property
     def name(self) -> str:
@@ -101,7 +108,7 @@ class Store:
         """
         with _told():
             async with self._reading() as session:
-                yield Reader(session, self.vault)
+                yield Reader(session, self.vault, self._check)
 
     @contextlib.asynccontextmanager
     async def write(self, actor: Actor) -> AsyncIterator[Writer]:
@@ -122,7 +129,7 @@ class Store:
                 event.listen(session.sync_session, "before_flush", recorder.before_flush)
                 # Waits here for the writer before, not half-way through, where two could wait for each other.
                 revision = (await session.scalars(select(Revision).with_for_update())).one()
-                yield Writer(session, self.vault, recorder)
+                yield Writer(session, self.vault, self._check, recorder)
                 await session.flush()
                 session.add_all(recorder.entries())
                 if changes := recorder.changes():
@@ -138,23 +145,31 @@ class Store:
         async with self.read() as tx:
             return (await tx.session.scalars(select(Revision.number))).one()
 
-    async def touch(self, used: Mapping[uuid.UUID, datetime]) -> None:
-        """Note when API keys were last used, which is no change of what is served.
+    async def touch(self, used: Mapping[bytes, datetime]) -> None:
+        """Write down when API keys were last used, which is no change: no revision, no version, no audit entry.
+
+        Processes that tell of the same key at the same time do not put it back, whichever is last.
 
         Args:
-            used: The time by the key's id.
+            used: The time by the key's digest; a key that is gone is passed over.
+
+        Raises:
+            Busy: Another writer takes too long, or the database is out of reach.
         """
         if not used:
             return
-        keys = ApiKey.__table__
+        keys, at = ApiKey.__table__, bindparam("at", type_=UTCDateTime)
         assert isinstance(keys, Table)
         noted = (
             keys.update()
-            .where(keys.c.id == bindparam("key"))
-            .values(last_used_at=bindparam("at"), updated_at=keys.c.updated_at)
+            .where(keys.c.digest == bindparam("key"))
+            .where(or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < at))
+            .values(last_used_at=at, updated_at=keys.c.updated_at)
         )
         with _told():
             async with self._writing.begin() as session:
+                # In line with the writers, who hold rows of keys, too, in an order of their own.
+                await session.execute(select(Revision.number).with_for_update())
                 await (await session.connection()).execute(noted, [{"key": k, "at": at} for k, at in used.items()])
 
     async def rotate(self, actor: Actor) -> int:
@@ -196,6 +211,10 @@ def ring(key_file: KeyFile | None, secret_keys: Sequence[bytes]) -> tuple[bytes,
     if not secret_keys:
         key_file.ensure()
     return (*secret_keys, *key_file.read())
+
+
+def _anything(namespace: Namespace) -> None:
+    """Let every namespace pass."""
 
 
 @contextlib.contextmanager

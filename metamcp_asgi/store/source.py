@@ -9,9 +9,11 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
+
+from sqlalchemy.exc import DBAPIError
 
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.errors import ConfigError
@@ -19,6 +21,8 @@ from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.errors import StoreError
 from metamcp_asgi.store.load import Loader
 from metamcp_asgi.store.repository import Store, ring
+from metamcp_asgi.store.transaction import Check
+from metamcp_asgi.store.uses import Uses
 from metamcp_asgi.store.watch import revisions
 
 __all__ = ["StoreSource"]
@@ -37,6 +41,7 @@ class StoreSource:
         environ: The environment, as there.
         secret_keys: What seals secrets, as there.
         transform_localhost: Whether server URLs on ``localhost`` mean the machine that runs our container.
+        check: What judges middlewares that are written, as there.
     """
 
     def __init__(
@@ -46,16 +51,24 @@ class StoreSource:
         environ: Mapping[str, str] = os.environ,
         secret_keys: Sequence[bytes] = (),
         transform_localhost: bool = False,
+        check: Check | None = None,
     ) -> None:
         self.name = ""
         self.secret_keys: tuple[bytes, ...] = ()
         self._url = url
         self._environ = environ
         self._secret_keys = tuple(secret_keys)
+        self._check = check
         self._store: Store | None = None
         self._opening = asyncio.Lock()
         self._loader = Loader(transform_localhost=transform_localhost)
         self._expiry: datetime | None = None
+        self._uses = Uses()
+
+    @property
+    def used(self) -> Callable[[bytes], object]:
+        """What is told the digest of each key that is used."""
+        return self._uses.note
 
     def load(self) -> Snapshot:
         """Return the first snapshot, whether or not an event loop runs here; the database is closed again.
@@ -111,17 +124,35 @@ class StoreSource:
                 await asyncio.sleep(RETRY)
         numbers = revisions(store.engine)
         async with contextlib.aclosing(numbers):
+            # A few times a second.
             async for number in numbers:
+                if self._uses.due():
+                    await self._touch(store)
                 if number != self._loader.revision or (self._expiry is not None and self._expiry <= now()):
                     yield
                     if self._loader.revision is None or self._loader.revision < number:
                         await asyncio.sleep(RETRY)
 
     async def aclose(self) -> None:
-        """Close the database."""
+        """Write down what is left to be, and close the database."""
         store, self._store = self._store, None
         if store is not None:
-            await store.aclose()
+            try:
+                await self._touch(store)
+            finally:
+                await store.aclose()
+
+    async def _touch(self, store: Store) -> None:
+        """Write down which keys were used; no reason to stop serving when that cannot be."""
+        used = self._uses.take()
+        try:
+            await store.touch(used)
+        except asyncio.CancelledError:
+            self._uses.put_back(used)  # for ``aclose``
+            raise
+        except (StoreError, DBAPIError) as error:
+            self._uses.put_back(used)
+            logger.warning("When keys were last used is not written down yet: %s", error)
 
     async def opened(self) -> Store:
         """Return the store, which is open until ``aclose``.
@@ -131,7 +162,8 @@ class StoreSource:
         """
         async with self._opening:
             if self._store is None:
-                store = await Store.open(self._url, environ=self._environ, secret_keys=self._secret_keys)
+                keys = self._secret_keys
+                store = await Store.open(self._url, environ=self._environ, secret_keys=keys, check=self._check)
                 self._store, self.name = store, store.name
                 self.secret_keys = ring(store.key_file, self._secret_keys)
             return self._store

@@ -5,34 +5,41 @@ written. Knows secrets only through the vault. Knows nothing of connections, and
 """
 
 import uuid
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, UnaryExpression, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from metamcp_asgi.config.snapshot import Namespace
 from metamcp_asgi.store.audit import Recorder, kind_of
 from metamcp_asgi.store.columns import Base, Kept
+from metamcp_asgi.store.consequences import gone_with
 from metamcp_asgi.store.errors import Conflict, NotFound
 from metamcp_asgi.store.models import Credential, Membership, Server
 from metamcp_asgi.store.secrets import Context, ServerSecrets, Vault
 
-__all__ = ["Reader", "Writer", "place_of"]
+__all__ = ["Check", "Reader", "Writer", "place_of"]
 
 Row = TypeVar("Row", bound=Base)
+Check: TypeAlias = Callable[[Namespace], object]
+"""Is given the compiled form of a namespace. Which middlewares there are is known above the store only."""
 
 
 class Reader:
     """Reads rows; made by ``Store.read``.
 
-    ``session`` is SQLAlchemy's, for queries that this class does not have; ``vault`` opens the secrets.
+    ``session`` is SQLAlchemy's, for queries that this class does not have; ``vault`` opens the secrets; ``check``
+    raises a ``ConfigError`` for a namespace whose middlewares are unknown or wrong, as far as who opened the store
+    can tell.
     """
 
-    __slots__ = ("session", "vault")
+    __slots__ = ("check", "session", "vault")
 
-    def __init__(self, session: AsyncSession, vault: Vault) -> None:
+    def __init__(self, session: AsyncSession, vault: Vault, check: Check) -> None:
         self.session = session
         self.vault = vault
+        self.check = check
 
     async def get(self, kind: type[Row], identity: uuid.UUID | str | int, *, version: int | None = None) -> Row:
         """Return one row.
@@ -110,8 +117,8 @@ class Writer(Reader):
 
     __slots__ = ("_recorder",)
 
-    def __init__(self, session: AsyncSession, vault: Vault, recorder: Recorder) -> None:
-        super().__init__(session, vault)
+    def __init__(self, session: AsyncSession, vault: Vault, check: Check, recorder: Recorder) -> None:
+        super().__init__(session, vault, check)
         self._recorder = recorder
 
     async def add(self, row: Row, *, secrets: ServerSecrets | None = None) -> Row:
@@ -137,11 +144,12 @@ class Writer(Reader):
         await self.flush()
 
     async def delete(self, row: Base) -> None:
-        """Delete a row, and with it what cannot be without it.
+        """Delete a row, and with it what cannot be without it, which is told in the audit entry of the row.
 
         Raises:
             Conflict: Somebody else changed or deleted it since it was read.
         """
+        self._recorder.gone(row, await gone_with(self.session, row))
         await self.session.delete(row)
         await self.flush()
 

@@ -1,9 +1,14 @@
 """What is wrong with a request is told with the status that says whose fault it was, and the field."""
 
+import httpx2
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from metamcp_asgi.admin.api.problem import Problem
+from metamcp_asgi.admin.api.routing import Answering
 from tests.admin.managed import ADMIN, DISABLED, ENDPOINTS_ONLY, MEMBER, Managed
 from tests.admin.test_life import NOWHERE
+from tests.gateway.running import served
 
 
 @pytest.mark.parametrize(
@@ -15,6 +20,9 @@ from tests.admin.test_life import NOWHERE
         ({"name": "a", "command": "x", "args": ["ok", 1]}, "/args/1", "str"),
         ({"name": "a", "url": "ftp://x"}, "/url", "http"),
         ({"name": "a", "url": NOWHERE, "headers": {"a\nb": "x"}}, "/headers", "header"),
+        ({"name": "a", "command": "x", "env": {"A": "ok", "B": 1, "C": 2}}, "/env/B", "str"),
+        ({"name": "a", "url": NOWHERE, "headers": {"X/Y": ["x"]}}, "/headers/X~1Y", "str"),
+        ({"name": "a", "command": "x", "env": {"TOKEN=secret": 1}}, "/env", "str"),
         ({"name": "a__b", "url": NOWHERE}, "/name", "__"),
         ([], "", "object"),
     ],
@@ -117,9 +125,13 @@ async def test_a_wrong_key_costs_no_query(api: Managed, monkeypatch: pytest.Monk
 
 
 async def test_foreign_pages_and_malformed_hosts_are_refused(api: Managed) -> None:
-    page = await api.send("GET", "/me", headers={"Origin": "https://evil.example"})
-    assert page.status_code == 403
-    assert (await api.send("GET", "/me", headers={"Host": "a b"})).status_code == 400
+    for status, headers in ((403, {"Origin": "https://evil.example"}), (400, {"Host": "a b"})):
+        for path in ("/me", "/openapi.json"):
+            answer = await api.send("GET", path, headers=headers)
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["status"] == status
+            assert next(iter(headers)) in answer.json()["detail"]
     assert (await api.send("GET", "/me", headers={"Origin": f"http://127.0.0.1:{api.port}"})).status_code == 200
 
 
@@ -149,3 +161,37 @@ async def test_a_member_manages_their_own_and_only_sees_what_is_public(api: Mana
         assert (await api.send("GET", path, key=MEMBER)).status_code == 403, path
     assert [user["email"] for user in (await api.get("/users", key=MEMBER))["items"]] == ["mel@example.com"]
     assert {server["name"] for server in (await api.get("/health", key=MEMBER))["servers"]} == {"own", "public"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), Problem(422, "Too late.")])
+async def test_an_answer_that_has_begun_is_cut_off_and_not_followed_by_another(error: Exception) -> None:
+    async def half(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/begun":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
+            await send({"type": "http.response.body", "body": b"half of", "more_body": True})
+        raise error
+
+    async with served(Answering(half), "off") as port, httpx2.AsyncClient(timeout=20) as http:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await http.get(f"http://127.0.0.1:{port}/begun")
+        whole = await http.get(f"http://127.0.0.1:{port}/")
+        assert whole.headers["content-type"] == "application/problem+json"
+        assert "defect" not in whole.text
+
+
+async def test_a_page_of_an_allowed_origin_may_manage(api: Managed) -> None:
+    origin = {"Origin": "http://localhost:5173"}
+    made = await api.send("POST", "/servers", {"name": "web", "url": NOWHERE}, headers=origin)
+    assert made.headers["access-control-allow-origin"] == origin["Origin"]
+    exposed = made.headers["access-control-expose-headers"].lower().split(", ")
+    assert {"etag", "link", "location", "retry-after", "www-authenticate", "mcp-session-id"} <= set(exposed)
+    for method in ("PATCH", "DELETE"):
+        asked = {
+            **origin,
+            "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": "authorization,content-type,if-match",
+        }
+        answer = await api.send("OPTIONS", f"/servers/{made.json()['id']}", key=None, headers=asked)
+        assert answer.status_code == 200
+        assert method in answer.headers["access-control-allow-methods"]
+        assert "if-match" in answer.headers["access-control-allow-headers"]

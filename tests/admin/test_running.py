@@ -11,7 +11,7 @@ import httpx2
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from tests.admin.managed import ADMIN, MEMBER, Managed
+from tests.admin.managed import ADMIN, MEMBER, Managed, managed
 from tests.admin.test_life import NOWHERE
 from tests.gateway.client import Client
 from tests.gateway.running import served
@@ -196,3 +196,15 @@ async def test_it_works_mounted_below_another_path(api: Managed) -> None:
         document = (await http.get("/tools/api/v1/openapi.json")).json()
         assert document["servers"] == [{"url": "/tools/api/v1"}]
         assert (await http.get("/api/v1/servers")).status_code == 404
+
+
+async def test_links_are_those_of_the_public_url_where_there_is_one(tmp_path: Path) -> None:
+    public = "https://mcp.example.com/tools"
+    async with managed(f"sqlite:///{tmp_path}/metamcp.db", app_url=public) as api:
+        for name in ("a", "b"):
+            made = await api.send("POST", "/servers", {"name": name, "url": NOWHERE, "disabled": True})
+            assert made.headers["location"] == f"{public}/api/v1/servers/{made.json()['id']}"
+        page = await api.send("GET", "/servers?limit=1")
+        assert page.links["next"]["url"].startswith(f"{public}/api/v1/servers?limit=1&after=")
+        document = await api.get("/openapi.json", key=None)
+        assert document["servers"] == [{"url": f"{public}/api/v1"}]

@@ -36,7 +36,7 @@ class TestOneBadServer:
             async with gateway(servers, Settings(server_deadline=0.3)) as g:
                 await g.ready("good")
                 for client in (g, await g.session()):
-                    async with asyncio.timeout(2):
+                    async with asyncio.timeout(4):
                         result = await client.result("tools/list")
                     assert [each["name"] for each in result["tools"]] == ["good__echo"]
                     assert result["_meta"][UNAVAILABLE] == [{"server": "bad", "reason": "is starting"}]
@@ -53,7 +53,8 @@ class TestOneBadServer:
         async with serving(LegacyServer(offer)) as bad, serving(LegacyServer(Offer())) as good:
             servers = {"bad": {"url": f"{bad.origin}/mcp"}, "good": {"url": f"{good.origin}/mcp"}}
             async with gateway(servers, Settings(server_deadline=0.3)) as g, g.listening() as changes:
-                async with asyncio.timeout(2):
+                await g.ready("good")
+                async with asyncio.timeout(4):
                     assert await g.tools() == ["good__echo"]
                     assert list(await g.missing()) == ["bad"]
                     assert await g.text("good__echo") == "{}"
@@ -67,7 +68,7 @@ class TestOneBadServer:
             servers = {f"bad{number}": {"url": f"{bad.origin}/{number}"} for number in range(8)}
             servers["good"] = {"url": f"{good.origin}/mcp"}
             async with gateway(servers, Settings(server_deadline=0.3, connect_concurrency=8)) as g:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     while await g.tools() != ["good__echo"]:
                         pass
 
@@ -91,7 +92,7 @@ class TestOneBadServer:
         async with serving(Broken(Offer())) as bad, serving(LegacyServer(Offer())) as good:
             servers = {"bad": {"url": f"{bad.origin}/mcp"}, "good": {"url": f"{good.origin}/mcp"}}
             async with gateway(servers) as g:
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(4):
                     assert await g.tools() == ["good__echo"]
                     assert list(await g.missing()) == ["bad"]
 
@@ -178,7 +179,7 @@ class TestPages:
         app = self.Paged(Offer())
         app.cursors = ("same", "same")
         async with serving(app) as up, gateway({"s": {"url": f"{up.origin}/mcp"}}) as g:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert await g.tools() == ["s__page0", "s__page1"]
 
 
@@ -187,7 +188,7 @@ class TestStale:
         offer = Offer()
         async with (
             serving(LegacyServer(offer)) as up,
-            gateway({"s": {"url": f"{up.origin}/mcp"}}, Settings(stale_seconds=0.6)) as g,
+            gateway({"s": {"url": f"{up.origin}/mcp"}}, Settings(stale_seconds=2.0)) as g,
         ):
             await g.ready()
             legacy = await g.session()
@@ -315,7 +316,7 @@ class TestChanges:
             app.announce("tools")
             await asyncio.sleep(0.05)
             gate.set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while "s__later" not in await g.tools():  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
@@ -370,7 +371,7 @@ class TestChanges:
         ):
             assert await g.tools() == ["s__echo"]
             offer.add("later")
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 while "s__later" not in await g.tools():  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 

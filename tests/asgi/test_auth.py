@@ -184,3 +184,16 @@ async def test_the_memory_of_guesses_is_bounded():
 
 async def test_a_client_without_an_address():
     assert (await ask(Authenticate(Inner(), KEYS), headers={"X-API-Key": "guess"}, client=None)).status == 401
+
+
+async def test_whoever_wants_to_know_is_told_which_keys_are_used():
+    used = []
+    app = Authenticate(Inner(), KEYS, Access(name="tools"), used=used.append)
+    for given in (GOOD, "sk_mt_wrong", ONE):
+        await ask(app, headers={"X-API-Key": given})
+    await ask(app)
+    assert used == [digest_of(GOOD), digest_of(ONE)]
+    elsewhere = Authenticate(Inner(), KEYS, Access(name="other"), used=used.append)
+    assert (await ask(elsewhere, headers={"X-API-Key": ONE})).status == 403
+    await ask(Authenticate(Inner(), KEYS, Access(api_key_auth=False), used=used.append), headers={"X-API-Key": GOOD})
+    assert len(used) == 2

@@ -16,7 +16,7 @@ async def preflight(app, origin, method="POST", headers=MCP_HEADERS):
     return await ask(app, "/metamcp/tools/mcp", method="OPTIONS", headers=asked)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 async def test_a_browser_may_send_every_mcp_header(method):
     inner = Inner()
     answer = await preflight(CORS(inner), LOCAL, method)
@@ -32,7 +32,16 @@ async def test_a_page_may_read_the_session_id_and_why_it_was_refused():
     answer = await ask(CORS(Inner()), method="POST", headers={"Origin": LOCAL})
     assert answer.headers["access-control-allow-origin"] == LOCAL
     exposed = answer.headers["access-control-expose-headers"].lower().split(", ")
-    for name in ("mcp-session-id", "mcp-protocol-version", "www-authenticate", "retry-after", "ratelimit"):
+    for name in (
+        "mcp-session-id",
+        "mcp-protocol-version",
+        "www-authenticate",
+        "retry-after",
+        "ratelimit",
+        "etag",
+        "link",
+        "location",
+    ):
         assert name in exposed
     assert "Origin" in answer.headers["vary"]
 

@@ -1,8 +1,6 @@
 """All layers together under uvicorn, over a socket, as the gateway stacks them."""
 
-import asyncio
 import logging
-import socket
 from operator import itemgetter
 
 import httpx2
@@ -16,6 +14,7 @@ from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.asgi.ratelimit import RateLimit, policy_of_endpoint
 from metamcp_asgi.asgi.router import NamespaceRouter
 from metamcp_asgi.config.snapshot import ClientRateLimit, Endpoint, Key, Principal, digest_of
+from tests.uvicorn_server import LoopServer
 
 from .driver import Inner
 
@@ -35,16 +34,6 @@ class Service(Inner):
         await super().__call__(scope, receive, send)
 
 
-class Server(uvicorn.Server):
-    def __init__(self, config):
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets=None):
-        await super().startup(sockets)
-        self.ready.set()
-
-
 @pytest.fixture
 async def service():
     return Service()
@@ -55,18 +44,14 @@ async def client(service):
     app = RateLimit(service, policy_of_endpoint)
     app = OriginGuard(Authenticate(app, KEYS, itemgetter("metamcp.endpoint")))
     app = Observe(CORS(NamespaceRouter(app, ENDPOINTS)), access_log=True)
-    server = Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=True))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        task = asyncio.create_task(server.serve([listening]))
-        try:
-            async with httpx2.AsyncClient(base_url=url) as http:
-                await server.ready.wait()
-                yield http
-        finally:
-            server.should_exit = True
-            await task
+    server = LoopServer(uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=True))
+    task = await server.begin()
+    try:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+            yield http
+    finally:
+        server.end()
+        await task
 
 
 async def test_a_keyed_call(client, service):

@@ -102,7 +102,7 @@ def run_client_scenario(command: str, scenario: str, revision: str, folder: Path
         What it found, and what the suite and the command printed.
     """
     arguments = ["client", "--command", command, "--scenario", scenario, "--spec-version", revision]
-    output = _conformance([*arguments, "--timeout", "60000", "--verbose"], folder)
+    output = _conformance([*arguments, "--timeout", "100000", "--verbose"], folder)
     found = results(folder)
     assert scenario in found, f"{scenario} gave no result:\n{output}"
     return found[scenario], output

@@ -187,7 +187,7 @@ class Client:
         return await Exchange.start(self.port, method, target or self.path, [*self.headers, *headers], body)
 
     async def send(self, method: str, headers: HeaderList = (), body: bytes = b"", target: str | None = None) -> Answer:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             return await (await self.open(method, headers, body, target)).answer()
 
     async def post(self, body: Any, headers: HeaderList = ()) -> Answer:

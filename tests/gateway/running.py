@@ -1,8 +1,7 @@
 """Gateways and servers run under real uvicorn, on free ports, in the event loop of the tests."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
 import uvicorn
@@ -12,32 +11,11 @@ from metamcp_asgi import Gateway
 from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.settings import Settings
 from tests.gateway.client import Client
+from tests.uvicorn_server import LoopServer
 
 KEY_A = "sk_mt_acceptance_aaaaaaaaaaaa"
 KEY_B = "sk_mt_acceptance_bbbbbbbbbbbb"
 KEYS = [{"name": "A", "key": KEY_A}, {"name": "B", "key": KEY_B}]
-
-
-class _Server(uvicorn.Server):
-    """uvicorn in somebody else's event loop."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-        self.stopping = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    async def main_loop(self) -> None:
-        # uvicorn's own looks at `should_exit` ten times a second, which adds up over many servers.
-        await self.on_tick(0)
-        await self.stopping.wait()
 
 
 @contextlib.asynccontextmanager
@@ -56,16 +34,12 @@ async def served(
         access_log=False,
         timeout_graceful_shutdown=1,
     )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve())
+    server = LoopServer(config)
+    task = await server.begin()
     try:
-        listening = asyncio.create_task(server.listening.wait())
-        await asyncio.wait({task, listening}, return_when=asyncio.FIRST_COMPLETED)
-        assert server.started, "uvicorn did not start"
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield server.port
     finally:
-        server.should_exit = True
-        server.stopping.set()
+        server.end()
         await task
 
 

@@ -23,7 +23,7 @@ async def listening(client: Client, *kinds: str, id: Any = 7, **more: Any) -> Ex
     wanted = {f"{kind}ListChanged": True for kind in kinds} | more
     exchange = await client.start("subscriptions/listen", {"notifications": wanted}, id=id)
     assert await exchange.head() == 200
-    first = await asyncio.wait_for(exchange.message(), 5)
+    first = await asyncio.wait_for(exchange.message(), 30)
     assert first["method"] == "notifications/subscriptions/acknowledged"
     assert first["params"]["_meta"][SUBSCRIPTION] == id
     assert type(first["params"]["_meta"][SUBSCRIPTION]) is type(id)
@@ -65,13 +65,13 @@ async def test_check_77_one_notification_to_each_who_asked(era: str) -> None:
         legacy = await session.listen()
         await change(server, "one", "two")
         await server.announce("tools")
-        told = await asyncio.wait_for(tools.message(), 5)
+        told = await asyncio.wait_for(tools.message(), 30)
         assert told == {
             "jsonrpc": "2.0",
             "method": "notifications/tools/list_changed",
             "params": {"_meta": {SUBSCRIPTION: "t"}},
         }
-        told = await asyncio.wait_for(legacy.message(), 5)
+        told = await asyncio.wait_for(legacy.message(), 30)
         assert told == {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
         names = [tool["name"] for tool in (await client.modern("tools/list")).result()["tools"]]
         assert names == ["raw__one", "raw__two"]
@@ -88,7 +88,7 @@ async def test_check_77_each_kind_of_list(kind: str) -> None:
         item = {"name": "new", "uri": "x://new", "inputSchema": {"type": "object"}}
         server.behaviour[f"{kind}/list"] = server.listed(kind, [item])
         await server.announce(kind)
-        told = await asyncio.wait_for(stream.message(), 5)
+        told = await asyncio.wait_for(stream.message(), 30)
         assert told["method"] == f"notifications/{kind}/list_changed"
         await silent(stream)
         await stream.close()
@@ -113,7 +113,7 @@ async def test_check_77_a_tool_that_is_switched_off_in_the_configuration() -> No
             off = {"tools": {"raw__two": {"enabled": False}}}
             running.gateway.apply(compile_document(document_of(servers, off)))
             for each in (stream, legacy):
-                told = await asyncio.wait_for(each.message(), 5)
+                told = await asyncio.wait_for(each.message(), 30)
                 assert told["method"] == "notifications/tools/list_changed"
                 await silent(each)
                 await each.close()
@@ -150,7 +150,7 @@ async def test_check_80_changes_of_another_endpoint_are_not_told() -> None:
             stream = await listening(running.client("mine"), *KINDS)
             theirs = await listening(running.client("other"), *KINDS)
             await change(other, "new")
-            await asyncio.wait_for(theirs.message(), 5)
+            await asyncio.wait_for(theirs.message(), 30)
             await silent(stream)
             await stream.close()
             await theirs.close()
@@ -163,13 +163,13 @@ async def test_check_81_a_graceful_end() -> None:
         legacy = await (await client.session()).listen()
         running.gateway.close_streams()
         for stream, id_ in zip(streams, (5, "five"), strict=True):
-            answer = await asyncio.wait_for(stream.answer(), 5)
+            answer = await asyncio.wait_for(stream.answer(), 30)
             assert answer.message() == {
                 "jsonrpc": "2.0",
                 "id": id_,
                 "result": {"resultType": "complete", "_meta": {SUBSCRIPTION: id_}},
             }
-        assert (await asyncio.wait_for(legacy.answer(), 5)).messages() == []
+        assert (await asyncio.wait_for(legacy.answer(), 30)).messages() == []
 
 
 async def test_streams_are_limited_and_given_back() -> None:
@@ -183,7 +183,7 @@ async def test_streams_are_limited_and_given_back() -> None:
         assert full.status == 503
         assert full.header("retry-after")
         await streams[0].close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 exchange = await client.start("subscriptions/listen", {"notifications": {}})
                 await exchange.head()

@@ -221,7 +221,7 @@ async def test_a_chunked_body(lab: Lab) -> None:
 async def test_expect_100_continue(lab: Lab) -> None:
     headers, body = modern_request("server/discover")
     exchange = await lab.client().open("POST", [*headers, ("Expect", "100-continue")], body)
-    assert (await asyncio.wait_for(exchange.answer(), 5)).status == 200
+    assert (await asyncio.wait_for(exchange.answer(), 30)).status == 200
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body(lab: Lab) -> None:
@@ -273,7 +273,7 @@ async def test_requests_one_behind_the_other_on_one_connection(lab: Lab) -> None
     reader, writer = await asyncio.open_connection("127.0.0.1", lab.port)
     writer.write(b"".join(wire(lab.port, "POST", lab.client().path, *request) for request in requests))
     for number in range(3):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
             [length] = [line for line in answer.split(b"\r\n") if line.startswith(b"content-length:")]
             message = json.loads(await reader.readexactly(int(length.split(b":")[1])))
@@ -319,16 +319,16 @@ async def test_a_real_process(gateway: StartGateway) -> None:
         config = json.loads(running.config.read_text())
         config["namespaces"] = {"default": {"servers": ["raw"], "tools": {"raw__echo": {"name": "renamed"}}}}
         running.config.write_text(json.dumps(config))
-        told = await asyncio.wait_for(listen.message(), 5)
+        told = await asyncio.wait_for(listen.message(), 30)
         assert told["method"] == "notifications/tools/list_changed"
-        assert (await asyncio.wait_for(legacy.message(), 5))["method"] == "notifications/tools/list_changed"
+        assert (await asyncio.wait_for(legacy.message(), 30))["method"] == "notifications/tools/list_changed"
         assert [t["name"] for t in (await client.modern("tools/list")).result()["tools"]] == ["raw__renamed"]
         assert server.count("server/discover") == 1
 
         # A graceful end (check 81).
         running.program.signal(signal.SIGTERM)
-        answer = await asyncio.wait_for(listen.answer(), 5)
+        answer = await asyncio.wait_for(listen.answer(), 30)
         assert answer.message()["id"] == 81
         assert answer.result()["resultType"] == "complete"
-        await asyncio.wait_for(legacy.answer(), 5)
+        await asyncio.wait_for(legacy.answer(), 30)
         assert await asyncio.to_thread(running.program.stop) in (0, -signal.SIGTERM)

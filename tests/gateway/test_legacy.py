@@ -223,7 +223,7 @@ async def test_check_31_ping_while_every_server_is_down() -> None:
         began = time.perf_counter()
         answer = await session.request("ping", id="p")
         assert answer.message() == {"jsonrpc": "2.0", "id": "p", "result": {}}
-        assert time.perf_counter() - began < 0.5
+        assert time.perf_counter() - began < 4, "the list of a server would be waited for 5 seconds"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -266,7 +266,7 @@ async def test_the_stream_of_a_session(lab: Lab) -> None:
     assert dict(stream.headers)[b"content-type"].startswith(b"text/event-stream")
     newer = await session.listen()
     # The newer stream replaces the older one: a message must never be sent on both (T-57).
-    assert (await asyncio.wait_for(stream.answer(), 5)).messages() == []
+    assert (await asyncio.wait_for(stream.answer(), 30)).messages() == []
     await newer.close()
     headers = [("Accept", "application/json"), *session.headers]
     assert (await session.client.send("GET", headers)).status == 406
@@ -276,7 +276,7 @@ async def test_ending_a_session_ends_its_stream(lab: Lab) -> None:
     session = await lab.client().session()
     stream = await session.listen()
     await session.end()
-    assert (await asyncio.wait_for(stream.answer(), 5)).messages() == []
+    assert (await asyncio.wait_for(stream.answer(), 30)).messages() == []
 
 
 async def test_answers_to_requests_that_were_never_made_are_accepted(lab: Lab) -> None:
@@ -406,7 +406,7 @@ async def test_a_batch_that_is_cancelled_whole(lab: Lab) -> None:
     exchange = await session.client.open("POST", [*BASE, *session.headers], body)
     await lab.witness.saw("whole started")
     await session.notify("notifications/cancelled", {"requestId": 3})
-    await lab.witness.saw("whole cancelled", timeout=2)
-    answer = await asyncio.wait_for(exchange.answer(), 5)
+    await lab.witness.saw("whole cancelled")
+    answer = await asyncio.wait_for(exchange.answer(), 30)
     assert answer.status in (200, 202)
     assert b'"id"' not in answer.body

@@ -24,7 +24,7 @@ class Witness(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: object) -> None:
         self.report(data.decode())
 
-    async def saw(self, what: str, timeout: float = 5.0) -> None:
+    async def saw(self, what: str, timeout: float = 30.0) -> None:
         """Waits until something was reported."""
         async with asyncio.timeout(timeout):
             while what not in self.reports:

@@ -215,7 +215,7 @@ async def test_a_new_tool_is_in_it_and_changes_its_tag() -> None:
         before = await bridge.http.get(url)
         bridge.raw.behaviour["tools/list"] = bridge.raw.listed("tools", [tool_named("one"), tool_named("two")])
         await bridge.raw.announce("tools")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             after = before
             while after.content == before.content:
                 after = await bridge.http.get(url)

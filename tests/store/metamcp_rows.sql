@@ -74,7 +74,9 @@ INSERT INTO api_keys (uuid, name, key, user_id, is_active, created_at) VALUES
     ('80000000-0000-0000-0000-000000000001', 'Everyone', 'sk_mt_' || repeat('a', 64), NULL, true, '2025-01-01'),
     ('80000000-0000-0000-0000-000000000002', 'Everyone', 'sk_mt_' || repeat('b', 64), NULL, false, '2025-01-02'),
     ('80000000-0000-0000-0000-000000000003', 'Ann', 'sk_mt_' || repeat('c', 64), 'u1-abc', true, '2025-01-03');
-INSERT INTO config (id, value) VALUES ('DISABLE_SIGNUP', 'true');
+INSERT INTO config (id, value) VALUES
+    ('DISABLE_SIGNUP', 'true'), ('DISABLE_SSO_SIGNUP', 'false'), ('MCP_TIMEOUT', '90000'), ('MCP_MAX_ATTEMPTS', '1'),
+    ('SESSION_LIFETIME', ''), ('BOOTSTRAP_COMPLETE', 'true'), ('OF_THE_FUTURE', 'x');
 INSERT INTO oauth_clients (client_id, client_secret, client_name, redirect_uris, client_uri, contacts) VALUES
     ('mcp_client_1', 'mcp_secret_1', 'Cursor', '{http://127.0.0.1:1234/callback}', 'https://c.example', '{me@c.example}'),
     ('mcp_client_2', NULL, 'Inspector', '{https://i.example/cb}', NULL, NULL);

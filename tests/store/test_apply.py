@@ -17,9 +17,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
+from metamcp_asgi.aggregate.middleware.registry import instances
 from metamcp_asgi.config.export import export
 from metamcp_asgi.config.file import compile_document
-from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.config.snapshot import Snapshot, digest_of
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.store.apply import apply, planned
 from metamcp_asgi.store.errors import Duplicate
@@ -184,6 +185,119 @@ async def test_a_key_can_get_another_name(store: Store) -> None:
     assert [each.principal.name for each in (await there(store)).keys.values()] == ["you"]
 
 
+async def test_keys_can_change_their_digests_over(store: Store) -> None:
+    one, two, three = ({"name": name, "key": f"sk_mt_0123456789abcdef{name}"} for name in ("one", "two", "three"))
+    await applied(store, document(apiKeys=[one, two, three]))
+    async with store.read() as tx:
+        ids = {row.name: row.id for row in await tx.list(ApiKey)}
+    turned = [
+        {**one, "key": two["key"]},
+        {**two, "key": three["key"]},
+        {**three, "key": one["key"]},
+    ]
+    assert len(await applied(store, document(apiKeys=turned))) == 3
+    assert await there(store) == document(apiKeys=turned)
+    # One that is new gets what one that stays has had.
+    await applied(store, document(apiKeys=[*turned[1:], {**one, "key": "sk_mt_0123456789fresh"}, {**two, "name": "4"}]))
+    async with store.read() as tx:
+        digests = {row.name: row.digest for row in await tx.list(ApiKey)}
+        assert {row.name: row.id for row in await tx.list(ApiKey) if row.name in ids} == ids
+    assert (digests["one"], digests["4"]) == (digest_of("sk_mt_0123456789fresh"), digest_of(two["key"]))
+
+
+@pytest.mark.parametrize(
+    ("sections", "place", "reason"),
+    [
+        ({"mcpServers": {"s" * 101: {"command": "x"}}}, f"mcpServers.{'s' * 101}", "101 characters; the database"),
+        ({"namespaces": {"n" * 101: {"servers": []}}}, f"namespaces.{'n' * 101}", "100 at most"),
+        ({"endpoints": {"e" * 101: {"namespace": "n"}}}, f"endpoints.{'e' * 101}", "100 at most"),
+        ({"apiKeys": [{"name": "a", "key": "k" * 16}, {"name": "b" * 101, "key": "l" * 16}]}, "apiKeys[1].name", "100"),
+        (
+            {"endpoints": {"e": {"namespace": "n", "rateLimit": {"maxRate": 2**31, "maxRateSeconds": 1}}}},
+            "endpoints.e.rateLimit.maxRate",
+            "must be at most 2147483647",
+        ),
+        (
+            {
+                "endpoints": {
+                    "e": {
+                        "namespace": "n",
+                        "clientRateLimit": {
+                            "maxRate": 1,
+                            "maxRateSeconds": 1,
+                            "strategy": "header",
+                            "header": "h" * 201,
+                        },
+                    }
+                }
+            },
+            "endpoints.e.clientRateLimit.header",
+            "200 at most",
+        ),
+        (
+            {"namespaces": {"n": {"servers": ["web"], "tools": {f"web__{'t' * 501}": {"title": "T"}}}}},
+            f"namespaces.n.tools.web__{'t' * 501}",
+            "500 at most",
+        ),
+        (
+            {"namespaces": {"n": {"servers": ["web"], "tools": {"web__t": {"annotations": {"a": [{"b\0": 1}]}}}}}},
+            'namespaces.n.tools.web__t.annotations.a[0]["b\\u0000"]',
+            "null character",
+        ),
+        (
+            {"namespaces": {"n": {"servers": [], "middlewares": [{"x": {"\0": 1}}]}}},
+            'namespaces.n.middlewares[0].x["\\u0000"]',
+            "null character",
+        ),
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_its_place_before_it_is_written(
+    store: Store, sections: dict[str, Any], place: str, reason: str
+) -> None:
+    if "mcpServers" in sections:
+        sections = {"namespaces": {}, "endpoints": {}, "apiKeys": [], **sections}
+    elif "namespaces" in sections:
+        sections = {"endpoints": {}, "apiKeys": [], **sections}
+    elif "endpoints" in sections:
+        sections = {"apiKeys": [], **sections}
+    wanted = document(**sections)
+    async with store.read() as tx:
+        scope = await read_scope(tx, None)
+    with pytest.raises(ConfigError) as planning:
+        planned(scope, wanted, prune=False)
+    with pytest.raises(ConfigError) as applying:
+        await applied(store, wanted)
+    assert planning.value.path == applying.value.path == place
+    assert reason in planning.value.reason
+
+
+async def test_the_longest_that_fits_is_written(store: Store) -> None:
+    long, wide = "x" * 100, "\U0001f600" * 100
+    limit = {"maxRate": 2**31 - 1, "maxRateSeconds": 1}
+    wanted = document(
+        mcpServers={long: {"command": "x"}},
+        namespaces={long: {"servers": [long], "tools": {f"{long}__{wide * 5}": {"name": "n" * 128}}}},
+        endpoints={long: {"namespace": long, "rateLimit": limit,
+                          "clientRateLimit": {**limit, "strategy": "header", "header": "h" * 200}}},
+        apiKeys=[{"name": wide, "key": "sk_mt_0123456789abcdef"}],
+    )  # fmt: skip
+    await applied(store, wanted)
+    assert await there(store) == wanted
+
+
+async def test_middlewares_are_judged_before_they_are_written(database: Callable[[], str]) -> None:
+    wanted = document(namespaces={"n": {"servers": []}, "m": {"servers": [], "middlewares": ["audit", "limt"]}},
+                      endpoints={}, apiKeys=[])  # fmt: skip
+    store = await Store.open(database(), environ={}, secret_keys=(SECRET,), check=instances)
+    try:
+        with pytest.raises(ConfigError, match='did you mean "limit"') as refused:
+            await applied(store, wanted)
+        assert refused.value.path == "namespaces.m.middlewares[1]"
+        assert (await there(store)).namespaces == {}
+    finally:
+        await store.aclose()
+
+
 # The commands
 
 
@@ -241,6 +355,15 @@ def test_a_file_is_planned_applied_and_exported(database: Callable[[], str], tmp
     assert run("plan", "out.yaml", "--prune") == "Nothing to do.\n"
     (tmp_path / "bad.json").write_text('{"mcpServers": {"x": {}}}')
     assert "bad.json: mcpServers.x" in run("apply", "bad.json", status=1)
+    (tmp_path / "bad.json").write_text(
+        '{"mcpServers": {}, "namespaces": {"n": {"servers": [], "middlewares": [{"limit": {"maxByte": 1}}]}}}'
+    )
+    (tmp_path / "long.json").write_text(json.dumps({"mcpServers": {"x" * 101: {"command": "x"}}}))
+    for verb in ("plan", "apply"):
+        told = run(verb, "bad.json", status=1)
+        assert "bad.json: namespaces.n.middlewares[0].limit: has an unknown key" in told
+        assert 'did you mean "maxBytes"' in told
+        assert f"long.json: mcpServers.{'x' * 101}: has a name of 101 characters" in run(verb, "long.json", status=1)
     assert "there is no user" in run("plan", "old.json", "--owner", "nobody@example.com", status=1)
 
 

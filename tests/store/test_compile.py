@@ -4,15 +4,22 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 from sqlalchemy import insert
 
 from metamcp_asgi.config.file import compile_document
-from metamcp_asgi.config.snapshot import Snapshot, digest_of
+from metamcp_asgi.config.snapshot import Endpoint as ServedEndpoint
+from metamcp_asgi.config.snapshot import Principal, Snapshot, digest_of
+from metamcp_asgi.store.compile import Compiler, EndpointRow, KeyRow, NamespaceRow
 from metamcp_asgi.store.errors import SecretsError
 from metamcp_asgi.store.load import Loader
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, Setting, ToolSetting, User
+from metamcp_asgi.store.policy import key_opens
 from metamcp_asgi.store.repository import SYSTEM, Store
 from metamcp_asgi.store.secrets import ServerSecrets
 from tests.store.rows import one_of_each
@@ -336,3 +343,56 @@ async def test_a_thousand_endpoints_and_ten_thousand_keys(store: Store, capsys: 
     assert len({id(k.endpoints) for k in snapshot.keys.values()}) == 100
     assert sum(changed.keys[digest] is k for digest, k in snapshot.keys.items()) == 10_000
     assert all("new" in (k.endpoints or ()) for k in opened.keys.values())
+
+
+OWNERS = (None, uuid.UUID(int=1), uuid.UUID(int=2))
+owners = st.sampled_from(OWNERS)
+endpoint_rows = st.builds(
+    lambda owner: EndpointRow(owner=owner, namespace=uuid.UUID(int=9), config=ServedEndpoint(name="", namespace="")),
+    owners,
+)
+key_rows = st.builds(
+    lambda owner, endpoints, hours: (owner, endpoints, None if hours is None else NOW + timedelta(hours=hours)),
+    owners,
+    st.none() | st.frozensets(st.integers(0, 5), max_size=4),
+    st.sampled_from([None, -1, 0, 1]),
+)
+states = st.tuples(
+    st.dictionaries(st.integers(0, 5), endpoint_rows, max_size=6),
+    st.dictionaries(st.integers(0, 5), key_rows, max_size=6),
+    st.sets(st.sampled_from(OWNERS[1:])),
+)
+
+
+@given(st.lists(states, min_size=1, max_size=3))
+def test_the_compiled_keys_open_what_the_policy_says(history: list[Any]) -> None:
+    # One compiler goes from state to state, as it keeps what did not change.
+    compiler = Compiler()
+    compiler.namespaces[uuid.UUID(int=9)] = NamespaceRow(
+        known_as="n", name="n", description="", prefix="always", middlewares=(), members=(), tools={}
+    )
+    for endpoints, keys, disabled in history:
+        compiler.disabled = disabled
+        compiler.endpoints = {
+            uuid.UUID(int=n): replace(row, config=replace(row.config, name=f"e{n}")) for n, row in endpoints.items()
+        }
+        compiler.keys = {
+            uuid.UUID(int=n): KeyRow(
+                owner=owner,
+                digest=digest_of(str(n)),
+                principal=Principal(id=f"key:{n}", kind="key"),
+                endpoints=None if only is None else frozenset(uuid.UUID(int=each) for each in only),
+                expires_at=expires,
+            )
+            for n, (owner, only, expires) in keys.items()
+        }
+        snapshot, _ = compiler.compile(NOW)
+        for n, (owner, only, expires) in keys.items():
+            alive = owner not in disabled and (expires is None or expires > NOW)
+            key = snapshot.keys.get(digest_of(str(n)))
+            assert (key is not None) == alive
+            for number, row in endpoints.items():
+                opens = alive and key_opens(owner, row.owner) and (only is None or number in only)
+                assert snapshot.admits(f"e{number}", Principal(id=f"key:{n}", kind="key")) == opens
+                assert key is None or key.endpoints is None or (f"e{number}" in key.endpoints) == opens
+                assert not opens or key is not None

@@ -24,6 +24,7 @@ from metamcp_asgi.store.models import (
     Namespace,
     OAuthClient,
     Server,
+    Setting,
     ToolSetting,
     User,
 )
@@ -170,7 +171,7 @@ async def test_what_was_not_copied_is_told_without_secrets(store: Store, metamcp
     remarks = (await copied(store, metamcp)).remarks
     lost = {remark.what for remark in remarks if remark.kind == "lost"}
     assert lost >= {
-        "setting DISABLE_SIGNUP",
+        "setting SESSION_LIFETIME",
         "sessions",
         "verifications",
         "oauth_authorization_codes",
@@ -182,6 +183,44 @@ async def test_what_was_not_copied_is_told_without_secrets(store: Store, metamcp
     assert not any(
         word in told for word in ("sk_mt_", "bearer-secret", "header-secret", "resolved", "mcp_secret", "abab")
     )
+
+
+async def test_settings_are_copied_where_there_are_the_same_here(store: Store, metamcp: str) -> None:
+    remarks = {remark.what: remark for remark in (await copied(store, metamcp)).remarks}
+    async with store.read() as tx:
+        values = {row.key: row.value for row in await tx.list(Setting)}
+        assert {row.timeout for row in await tx.list(Server)} == {90.0}
+    assert values == {"allowSignup": False, "allowSsoSignup": True}
+    told = {name.removeprefix("setting "): remark.kind for name, remark in remarks.items() if "setting" in name}
+    assert told == {
+        "DISABLE_SIGNUP": "changed",
+        "DISABLE_SSO_SIGNUP": "changed",
+        "MCP_TIMEOUT": "changed",
+        "MCP_MAX_ATTEMPTS": "lost",
+        "SESSION_LIFETIME": "lost",
+        "OF_THE_FUTURE": "lost",
+    }
+    assert "now allowSignup: false" in remarks["setting DISABLE_SIGNUP"].text
+    assert "there is none like it" in remarks["setting OF_THE_FUTURE"].text
+    with psycopg.connect(metamcp) as connection:
+        connection.execute("UPDATE config SET value = 'false' WHERE id = 'DISABLE_SIGNUP'")
+    again = {remark.what: remark for remark in (await copied(store, metamcp)).remarks}
+    assert "is set here already" in again["setting DISABLE_SIGNUP"].text
+    await copied(store, metamcp, update=True)
+    async with store.read() as tx:
+        assert (await tx.get(Setting, "allowSignup")).value is True
+
+
+async def test_names_that_are_too_long_here_are_cut_or_named(store: Store, metamcp: str) -> None:
+    with psycopg.connect(metamcp) as connection:
+        for table in ("mcp_servers", "namespaces", "api_keys", "endpoints"):
+            connection.execute(f"UPDATE {table} SET name = name || repeat('x', 200)")  # type: ignore[call-overload]
+    done = await copied(store, metamcp)
+    async with store.read() as tx:
+        for kind in (Server, Namespace, ApiKey):
+            assert {len(row.name) <= 100 for row in await tx.list(kind)} == {True}
+        assert not await tx.list(Endpoint)
+    assert any("longer than 100 characters" in remark.text for remark in done.remarks)
 
 
 async def test_the_source_is_not_changed(store: Store, metamcp: str) -> None:

@@ -1,8 +1,10 @@
 """What the store promises of rows: all or nothing, nobody overwrites anybody, names are unique where they must be."""
 
 import asyncio
+import contextlib
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,94 @@ async def test_what_belongs_to_a_row_goes_with_it(store: Store) -> None:
         assert len(await tx.list(Endpoint)) == 1
 
 
+async def deleted(store: Store, kind: Any, identity: uuid.UUID) -> dict[str, Any]:
+    """Deletes a row, and returns what its audit entry says that went with it."""
+    async with store.write(SYSTEM) as tx:
+        await tx.delete(await tx.get(kind, identity))
+    async with store.read() as tx:
+        (entry,) = await tx.list(AuditEntry, AuditEntry.action == "delete")
+    assert (entry.object_kind, entry.object_id) == (kind.__name__.lower(), str(identity))
+    assert entry.before is not None
+    gone: dict[str, Any] = entry.before["with"]
+    return gone
+
+
+async def test_the_audit_names_what_goes_with_a_server(store: Store) -> None:
+    ids = await one_of_each(store)
+    assert await deleted(store, Server, ids["Server"]) == {
+        "memberships": ["tools"],
+        "tool_settings": ["tools__fetch"],
+        "credentials": ["web"],
+    }
+
+
+async def test_the_audit_names_what_goes_with_a_namespace(store: Store) -> None:
+    ids = await one_of_each(store)
+    assert await deleted(store, Namespace, ids["Namespace"]) == {
+        "memberships": ["web"],
+        "tool_settings": ["web__fetch"],
+        "endpoints": ["tools"],
+    }
+    async with store.read() as tx:
+        assert await tx.list(Endpoint) == []
+
+
+async def test_the_audit_names_what_goes_with_a_user(store: Store) -> None:
+    ids = await one_of_each(store)
+    async with store.write(SYSTEM) as tx:
+        await tx.add_all([Server(name=f"s{n:03}", type="stdio", command="x", owner_id=ids["User"]) for n in range(105)])
+        own = await tx.add(Namespace(name="own", owner_id=ids["User"]))
+        await tx.add(Endpoint(name="mine", namespace_id=own.id, owner_id=ids["User"]))
+    gone = await deleted(store, User, ids["User"])
+    assert gone.pop("servers") == [*(f"s{n:03}" for n in range(100)), "and 5 more"]
+    assert gone == {
+        "namespaces": ["own"],
+        "endpoints": ["mine"],
+        "api_keys": ["laptop"],
+        "credentials": ["web"],
+    }
+
+
+async def test_nothing_is_said_to_go_with_a_row_that_stays(store: Store) -> None:
+    ids = await one_of_each(store)
+    with contextlib.suppress(InterruptedError):
+        async with store.write(SYSTEM) as tx:
+            await tx.delete(await tx.get(Namespace, ids["Namespace"]))
+            raise InterruptedError
+    async with store.read() as tx:
+        assert not await tx.list(AuditEntry, AuditEntry.action == "delete")
+        assert len(await tx.list(Endpoint)) == 1
+
+
+async def test_options_of_middlewares_are_in_the_audit_without_what_may_be_a_secret(store: Store) -> None:
+    options = {
+        "maxBytes": 5,
+        "url": "http://h/?token=clear-7f3a",
+        "apiKey": "clear-7f3a",
+        "pin_code": 7313,
+        "auth": {"user": "clear-7f3a", "on": True, "more": ["clear-7f3a", None]},
+        "texts": ["plain", "sk_clear_7f3a_0123456789"],
+    }
+    async with store.write(SYSTEM) as tx:
+        row = await tx.add(Namespace(name="n", middlewares=[{"name": "x", "options": options}]))
+    async with store.write(SYSTEM) as tx:
+        (await tx.get(Namespace, row.id)).middlewares = [{"name": "x", "options": {**options, "maxBytes": 6}}]
+    async with store.read() as tx:
+        made, changed = await tx.list(AuditEntry, AuditEntry.object_id == str(row.id))
+    shown = {
+        "maxBytes": 5,
+        "url": "http://h/?token=***",
+        "apiKey": "***",
+        "pin_code": "***",
+        "auth": {"user": "***", "on": True, "more": ["***", None]},
+        "texts": ["plain", "***"],
+    }
+    assert made.after is not None
+    assert made.after["middlewares"] == [{"name": "x", "options": shown}]
+    assert changed.before == {"middlewares": [{"name": "x", "options": shown}]}
+    assert changed.after == {"middlewares": [{"name": "x", "options": {**shown, "maxBytes": 6}}]}
+
+
 async def test_pages_follow_each_other_without_gap_or_repetition(store: Store) -> None:
     async with store.write(SYSTEM) as tx:
         await tx.add_all([Server(name=f"s{n:03}", type="stdio", command="x") for n in range(25)])
@@ -209,7 +299,33 @@ async def test_the_audit_tells_who_changed_what_and_no_secret(store: Store) -> N
 async def test_the_last_use_of_a_key_is_no_change_of_what_is_served(store: Store) -> None:
     ids = await one_of_each(store)
     revision, used = await store.revision(), datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-    await store.touch({ids["ApiKey"]: used})
+    async with store.read() as tx:
+        before = await tx.get(ApiKey, ids["ApiKey"])
+        entries = len(await tx.list(AuditEntry))
+    # Another process may be told of an earlier use later, and keys go while they are used.
+    for at in (used, used - timedelta(seconds=1)):
+        await store.touch({before.digest: at, b"gone": at})
     async with store.read() as tx:
         key = await tx.get(ApiKey, ids["ApiKey"])
-    assert (key.last_used_at, key.version, await store.revision()) == (used, 1, revision)
+        assert len(await tx.list(AuditEntry)) == entries
+    assert (key.last_used_at, key.version, key.updated_at) == (used, 1, before.updated_at)
+    assert await store.revision() == revision
+    await store.touch({before.digest: used + timedelta(seconds=1)})
+    async with store.read() as tx:
+        assert (await tx.get(ApiKey, ids["ApiKey"])).last_used_at == used + timedelta(seconds=1)
+
+
+async def test_many_processes_write_the_uses_of_the_same_keys(store: Store) -> None:
+    digests = [bytes([number]) * 32 for number in range(20)]
+    async with store.write(SYSTEM) as tx:
+        await tx.add_all([ApiKey(name=str(n), digest=d, prefix="") for n, d in enumerate(digests)])
+    used = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+    async def process(number: int) -> None:
+        order = digests if number % 2 else digests[::-1]
+        for _ in range(5):
+            await store.touch({digest: used + timedelta(seconds=number) for digest in order})
+
+    await asyncio.gather(*map(process, range(4)))
+    async with store.read() as tx:
+        assert {key.last_used_at for key in await tx.list(ApiKey)} == {used + timedelta(seconds=3)}

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from metamcp_asgi.aggregate.middleware.registry import instances
 from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.store.errors import Conflict, Duplicate, NotFound
 from metamcp_asgi.store.models import (
@@ -42,6 +43,7 @@ from metamcp_asgi.store.services.inputs import (
     UserChanges,
 )
 from metamcp_asgi.store.transaction import place_of
+from tests.databases import SECRET
 
 WEB = "http://127.0.0.1:1/mcp"
 PASSWORD = "correct horse"
@@ -375,6 +377,47 @@ class TestNamespaces:
         with pytest.raises(Invalid) as refused:
             await people.do(namespaces.update, people.bob, namespace.id, NamespaceChanges(prefix="sometimes"))
         assert refused.value.field == "prefix"
+
+    @pytest.mark.parametrize(
+        ("middleware", "field", "reason"),
+        [
+            ("limt", "middlewares[1]", 'did you mean "limit"'),
+            ("caller", "middlewares[1]", "not installed on this machine"),
+            ({"limit": {"maxByte": 1}}, "middlewares[1].limit", 'did you mean "maxBytes"'),
+            ({"limit": {"maxBytes": 1}}, "middlewares[1].limit.maxBytes", ">= 256"),
+            ({"redact": {"patterns": ["(a+)+$"]}}, "middlewares[1].redact.patterns[0]", "a repeat within a repeat"),
+        ],
+    )
+    async def test_a_middleware_is_judged_when_it_is_written(
+        self, database: Any, middleware: Any, field: str, reason: str
+    ) -> None:
+        # As the gateway and the command line open it.
+        store = await Store.open(database(), environ={}, secret_keys=(SECRET,), check=instances)
+        try:
+            async with store.write(COMMAND_LINE) as tx:
+                row = await namespaces.create(
+                    tx, COMMAND_LINE, NewNamespace(name="n", owner_id=None, middlewares=["audit", "limit"])
+                )
+            for wrong in (
+                (namespaces.create, NewNamespace(name="m", owner_id=None, middlewares=["audit", middleware])),
+                (namespaces.update, row.id, NamespaceChanges(middlewares=["audit", middleware])),
+            ):
+                with pytest.raises(Invalid) as refused:
+                    async with store.write(COMMAND_LINE) as tx:
+                        await wrong[0](tx, COMMAND_LINE, *wrong[1:])
+                assert (refused.value.field, reason in refused.value.reason) == (field, True), refused.value
+        finally:
+            await store.aclose()
+
+    async def test_a_package_that_is_gone_keeps_nobody_from_changing_the_rest(self, database: Any) -> None:
+        store = await Store.open(database(), environ={}, secret_keys=(SECRET,), check=instances)
+        try:
+            async with store.write(COMMAND_LINE) as tx:
+                row = await tx.add(Namespace(name="n", middlewares=[{"name": "gone", "options": {}}]))
+                changes = NamespaceChanges(description="D")
+                assert (await namespaces.update(tx, COMMAND_LINE, row.id, changes)).description == "D"
+        finally:
+            await store.aclose()
 
     async def test_a_namespace_that_a_public_endpoint_publishes_stays_public(self, people: People) -> None:
         namespace = await people.namespace(people.ada, "n", owner_id=None)

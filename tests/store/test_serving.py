@@ -169,6 +169,44 @@ async def test_a_key_ends_by_itself_when_it_expires(opened: tuple[str, Store]) -
     await source.aclose()
 
 
+def listed_keys(origin: str, key: str) -> dict[str, str | None]:
+    """Returns when each key was last used, as the management API has it."""
+    request = urllib.request.Request(f"{origin}/api/v1/keys", headers={"X-API-Key": key})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return {item["name"]: item["lastUsedAt"] for item in json.loads(response.read())["items"]}
+
+
+async def test_when_a_key_was_last_used_can_be_seen(opened: tuple[str, Store]) -> None:
+    url, store = opened
+    await publish(store, "tools")
+    async with store.write(SYSTEM) as tx:
+        owner = await tx.add(User(email="ada@example.com", role="admin"))
+        admin = await tx.add(
+            ApiKey(name="admin", digest=digest_of("sk_mt_admin"), prefix="", owner_id=owner.id, admin=True)
+        )
+        for name in ("served", "unused", "last"):
+            await tx.add(ApiKey(name=name, digest=digest_of(f"sk_mt_{name}"), prefix="", owner_id=owner.id))
+    revision, begin = await store.revision(), now()
+    with serving(url) as (_, one), serving(url) as (_, other):
+        for origin in (one, other):
+            await until(origin, "tools", 200, "sk_mt_served")
+            await until(origin, "tools", 401, "sk_mt_unknown")
+        deadline = time.monotonic() + 30
+        while (found := await asyncio.to_thread(listed_keys, other, "sk_mt_admin"))["served"] is None:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert found["unused"] is None
+        # What is not written down yet when a process ends is written down then.
+        await until(one, "tools", 200, "sk_mt_last")
+    async with store.read() as tx:
+        used = {key.name: key.last_used_at for key in await tx.list(ApiKey)}
+        assert (await tx.get(ApiKey, admin.id)).version == 1
+        assert len(await tx.list(AuditEntry, AuditEntry.object_kind == "api_key")) == 4
+    assert used.pop("unused") is None
+    assert all(at is not None and begin <= at <= now() for at in used.values()), used
+    assert await store.revision() == revision
+
+
 async def test_a_gateway_can_be_made_where_a_loop_runs_already(opened: tuple[str, Store]) -> None:
     url, store = opened
     await publish(store, "tools")

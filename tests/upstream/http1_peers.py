@@ -52,7 +52,7 @@ class Server:
 
     async def until_open(self, number: int) -> None:
         """Waits until exactly that many connections are being served."""
-        async with asyncio.timeout(5), self.changed:
+        async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(lambda: self.open == number)
 
 

@@ -28,7 +28,7 @@ async def answer(
         if not close:
             await peer.gone()
 
-    async with serving(talk) as server, client(limits) as http, asyncio.timeout(5):
+    async with serving(talk) as server, client(limits) as http, asyncio.timeout(30):
         return await http.send(http.target(server.url), method, b"", b"{}")
 
 
@@ -69,7 +69,7 @@ async def test_a_complete_response_is_understood_however_it_is_cut(response: byt
                 await peer.say(response[:cut])
                 await peer.say(response[cut:])
 
-    async with serving(talk) as server, client() as http, asyncio.timeout(10):
+    async with serving(talk) as server, client() as http, asyncio.timeout(30):
         target = http.target(server.url)
         for _ in range(len(response)):
             got = await http.send(target, b"POST", b"", b"{}")
@@ -184,7 +184,7 @@ async def test_an_answer_before_the_request_is_read_arrives_and_the_connection_i
         await peer.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
         await asyncio.Event().wait()
 
-    async with serving(talk) as server, client() as http, asyncio.timeout(5):
+    async with serving(talk) as server, client() as http, asyncio.timeout(30):
         target = http.target(server.url)
         for _ in range(2):
             response = await http.send(target, b"POST", b"", b"x" * 20_000_000)
@@ -266,7 +266,7 @@ def test_any_bytes_give_a_response_or_one_of_the_two_errors(pieces: list[bytes],
                 await peer.say(piece)
                 await asyncio.sleep(0)
 
-        async with serving(talk) as server, client(SMALL) as http, asyncio.timeout(5):
+        async with serving(talk) as server, client(SMALL) as http, asyncio.timeout(30):
             await _take(http, server.url)
             # And the client still works.
             await _take(http, server.url)
@@ -323,7 +323,7 @@ def test_any_valid_response_is_the_same_wherever_it_is_cut(
                 await peer.say(wire[start:end])
                 await asyncio.sleep(0)
 
-        async with serving(talk) as server, client() as http, asyncio.timeout(5):
+        async with serving(talk) as server, client() as http, asyncio.timeout(30):
             assert await _take(http, server.url) == (200, tuple(sent), stream, whole)
 
     _run(scenario(), factory)

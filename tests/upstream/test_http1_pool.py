@@ -39,7 +39,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     before = open_sockets()
     yield
     gc.collect()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while open_sockets() > before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # The loop closes sockets in its own time; there is no event for it.
     assert asyncio.all_tasks() - {asyncio.current_task()} == tasks
@@ -159,11 +159,11 @@ async def test_idle_connections_are_closed_in_time_and_none_is_needed_for_that()
 
 
 async def test_a_shorter_time_announced_by_the_server_is_kept() -> None:
-    async with serving(saying(ok(headers=b"Keep-Alive: timeout=1, max=100\r\n"))) as server, client() as http:
+    async with serving(saying(ok(headers=b"Keep-Alive: timeout=3, max=100\r\n"))) as server, client() as http:
         began = asyncio.get_running_loop().time()
         await http.send(http.target(server.url), b"GET")
         await server.until_open(0)
-        assert asyncio.get_running_loop().time() - began < 1
+        assert asyncio.get_running_loop().time() - began < 3
 
 
 async def test_data_on_an_idle_connection_closes_it() -> None:
@@ -298,7 +298,7 @@ async def test_a_waiting_request_gets_the_slot_of_a_connection_that_was_closed()
 async def test_waiting_requests_fail_when_connecting_does_and_none_hangs() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        async with client(HTTPLimits(max_connections=1)) as http, asyncio.timeout(5):
+        async with client(HTTPLimits(max_connections=1)) as http, asyncio.timeout(30):
             target = http.target(f"http://127.0.0.1:{unused.getsockname()[1]}/")
             outcomes = await asyncio.gather(*(http.send(target, b"GET") for _ in range(10)), return_exceptions=True)
             assert all(isinstance(outcome, UpstreamUnavailable) and not outcome.sent for outcome in outcomes)
@@ -314,7 +314,7 @@ async def test_cancelling_at_any_step_of_the_loop_leaks_nothing(after: int) -> N
             await asyncio.sleep(0)
             await peer.say(b"x" * 20)
 
-    async with serving(talk) as server, client(HTTPLimits(max_connections=2)) as http, asyncio.timeout(10):
+    async with serving(talk) as server, client(HTTPLimits(max_connections=2)) as http, asyncio.timeout(30):
         target = http.target(server.url)
         for _ in range(3):
             sending = [asyncio.create_task(http.send(target, b"POST", b"", b"{}")) for _ in range(6)]
@@ -371,7 +371,7 @@ async def test_a_request_cancelled_when_its_turn_has_just_come_passes_it_on(gift
     async with (
         serving(saying(ok(), chunked(headers=EVENT_STREAM, end=False))) as server,
         client(HTTPLimits(max_connections=1)) as http,
-        asyncio.timeout(5),
+        asyncio.timeout(30),
     ):
         target = http.target(server.url)
         await http.send(target, b"GET")

@@ -124,7 +124,7 @@ def origin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 async def test_calls_streams_and_empty_answers_share_one_connection(origin: str) -> None:
-    async with client() as http, asyncio.timeout(10):
+    async with client() as http, asyncio.timeout(30):
         peers = set()
         for number in range(5):
             echo = await http.send(http.target(f"{origin}/echo"), b"POST", b"", b'{"id": %d}' % number)
@@ -146,7 +146,7 @@ async def test_calls_streams_and_empty_answers_share_one_connection(origin: str)
 
 async def test_a_stream_given_up_after_its_first_event_leaves_the_connection_usable(origin: str) -> None:
     # With one connection, the next call waits until the rest of the stream has been thrown away.
-    async with client(HTTPLimits(max_connections=1)) as http, asyncio.timeout(10):
+    async with client(HTTPLimits(max_connections=1)) as http, asyncio.timeout(30):
         peers = set()
         for _ in range(5):
             stream = await http.send(http.target(f"{origin}/stream"), b"POST", b"", b"{}")
@@ -159,7 +159,7 @@ async def test_a_stream_given_up_after_its_first_event_leaves_the_connection_usa
 
 
 async def test_a_closing_answer_is_followed_by_a_new_connection(origin: str) -> None:
-    async with client() as http, asyncio.timeout(10):
+    async with client() as http, asyncio.timeout(30):
         target = http.target(f"{origin}/close")
         peers = set()
         for _ in range(3):
@@ -170,7 +170,7 @@ async def test_a_closing_answer_is_followed_by_a_new_connection(origin: str) -> 
 
 
 async def test_many_at_once_with_large_bodies_come_back_to_whom_they_belong(origin: str) -> None:
-    async with client() as http, asyncio.timeout(20):
+    async with client() as http, asyncio.timeout(30):
         target = http.target(f"{origin}/echo")
 
         async def calls(letter: bytes) -> None:
@@ -183,7 +183,7 @@ async def test_many_at_once_with_large_bodies_come_back_to_whom_they_belong(orig
 
 async def test_a_uvicorn_that_closes_idle_connections_never_costs_a_call() -> None:
     with _uvicorn("--timeout-keep-alive", "0") as origin:
-        async with client() as http, asyncio.timeout(10):
+        async with client() as http, asyncio.timeout(30):
             target = http.target(f"{origin}/echo")
             for _ in range(10):
                 assert (await http.send(target, b"POST", b"", b"{}")).body == b"{}"

@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from metamcp_asgi.errors import UpstreamProtocolError, UpstreamUnavailable
+from metamcp_asgi.upstream import http1_connection
 from metamcp_asgi.upstream.http1 import HTTPLimits
 from tests.upstream.http1_peers import EVENT_STREAM, Peer, chunked, client, ok, saying, serving
 
@@ -47,7 +48,7 @@ async def test_pieces_come_as_the_server_sends_them_and_the_head_before_any() ->
                 await peer.say(chunk(data))
             await peer.say(b"0\r\n\r\n")
 
-    async with serving(talk) as server, client() as http, asyncio.timeout(5):
+    async with serving(talk) as server, client() as http, asyncio.timeout(30):
         target = http.target(server.url)
         for _ in range(2):
             response = await http.send(target, b"GET")
@@ -130,7 +131,7 @@ async def test_a_server_cannot_push_more_than_the_bound() -> None:
             pushed += 50_000
         await peer.say(b"0\r\n\r\n")
 
-    async with serving(talk) as server, client(limits) as http, asyncio.timeout(20):
+    async with serving(talk) as server, client(limits) as http, asyncio.timeout(30):
         response = await http.send(http.target(server.url), b"GET")
         await stuck.wait()
         held = len(await response.chunk())
@@ -153,7 +154,7 @@ async def test_detach_uses_the_connection_again_when_the_message_ends_soon() -> 
             await end.wait()
             await peer.say(chunk(b": bye\n\n") + b"0\r\n\r\n")
 
-    async with serving(talk) as server, client(HTTPLimits(max_connections=1)) as http, asyncio.timeout(5):
+    async with serving(talk) as server, client(HTTPLimits(max_connections=1)) as http, asyncio.timeout(30):
         target = http.target(server.url)
         for _ in range(3):
             response = await http.send(target, b"GET")
@@ -188,10 +189,15 @@ async def test_detach_gives_up_a_stream_that_goes_on() -> None:
         began = asyncio.get_running_loop().time()
         response.detach()
         await server.until_open(0)
-        assert 0.5 < asyncio.get_running_loop().time() - began < 3
+        assert asyncio.get_running_loop().time() - began > 0.5
 
 
-async def test_detach_gives_up_a_stream_that_says_too_much_even_after_it_was_paused() -> None:
+async def test_detach_gives_up_a_stream_that_says_too_much_even_after_it_was_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # So that it is the amount that ends it, and not the time.
+    monkeypatch.setattr(http1_connection, "_DRAIN_SECONDS", 3600.0)
+
     async def talk(peer: Peer) -> None:
         await peer.request()
         await peer.say(HEAD)
@@ -201,10 +207,8 @@ async def test_detach_gives_up_a_stream_that_says_too_much_even_after_it_was_pau
     async with serving(talk) as server, client(HTTPLimits(max_buffered_bytes=1000)) as http:
         response = await http.send(http.target(server.url), b"GET")
         await response.chunk()
-        began = asyncio.get_running_loop().time()
         response.detach()
         await server.until_open(0)
-        assert asyncio.get_running_loop().time() - began < 0.9, "the time ended it, not the amount"
 
 
 async def test_close_is_seen_by_the_server_at_once_and_ends_a_waiting_chunk() -> None:

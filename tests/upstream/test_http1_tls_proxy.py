@@ -58,7 +58,7 @@ async def test_a_stream_over_tls_is_paused_and_resumed(authority: trustme.CA) ->
     async with (
         serving(saying(wire, ok()), tls) as server,
         client(limits, ssl_context=trusting(authority)) as http,
-        asyncio.timeout(10),
+        asyncio.timeout(30),
     ):
         target = http.target(server.url)
         response = await http.send(target, b"GET")

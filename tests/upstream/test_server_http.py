@@ -74,7 +74,7 @@ class TestRestart:
         app = Forgetful(counting())
         async with serving(app) as up, gateway({"s": {"url": f"{up.origin}/mcp"}}) as g:
             await g.ready()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 answer = await g.post("tools/call", name="s__count", arguments={})
             assert answer.status_code == 200, "a 404 would mean that the client's own session is gone"
             assert answer.json()["result"]["isError"]
@@ -123,7 +123,7 @@ class TestDeath:
             waiting = asyncio.create_task(g.call("s__work"))
             await started.wait()
             await up.kill()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 result = await waiting
             assert result["isError"]
             await up.start(kind(offer))
@@ -149,7 +149,7 @@ class TestDeath:
             waiting = asyncio.create_task(g.call("s__work"))
             await started.wait()
             up.drop_connections()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert (await waiting)["isError"]
             assert await g.text("s__echo") == "{}"
             assert [name for name, _ in offer.executed] == ["work", "echo"]
@@ -299,7 +299,7 @@ class TestResumption:
         app = Never(counting(), retry="retry: 1\n")
         async with serving(app) as up, gateway({"s": {"url": f"{up.origin}/mcp"}}) as g:
             await g.ready()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert (await g.call("s__count"))["isError"]
 
 

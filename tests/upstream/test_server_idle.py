@@ -71,7 +71,7 @@ async def test_a_session_that_makes_room_while_another_one_closes_slowly_stops_n
     await sessions.send("third", PING)
     await sessions.send("fourth", PING)
     opened.all[0].may_close.set()
-    await until(lambda: all(remote.closed for remote in opened.all), within=3)
+    await until(lambda: all(remote.closed for remote in opened.all))
     await sessions.aclose()
 
 

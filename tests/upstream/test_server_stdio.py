@@ -46,7 +46,8 @@ async def test_a_slow_one_delays_the_first_list_no_longer_than_the_deadline(tmp_
     gate = tmp_path / "gate"
     servers = {"slow": stdio(wait_for=gate), "good": stdio()}
     async with gateway(servers, Settings(server_deadline=0.2)) as g, g.listening() as changes:
-        async with asyncio.timeout(3):
+        await g.ready("good")
+        async with asyncio.timeout(4):
             assert "good__echo" in await g.tools()
         assert await g.missing() == {"slow": "is starting"}
         gate.touch()
@@ -73,7 +74,7 @@ async def test_calls_in_flight_when_it_crashes_all_fail_at_once(tmp_path):
         waiting = [asyncio.create_task(g.call("s__slow", until=str(tmp_path / "never"))) for _ in range(5)]
         await until(lambda: g.server("s")._active == 5)
         await g.call("s__crash")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert all(result["isError"] for result in await asyncio.gather(*waiting))
 
 
@@ -96,12 +97,14 @@ async def test_it_is_restarted_without_being_asked(tmp_path):
 
 async def test_restarts_pause_longer_and_longer(tmp_path, monkeypatch):
     monkeypatch.setattr(server_module, "BACKOFF", (0.01, 30.0))
-    async with gateway({"s": stdio(exit=1)}) as g:
-        await until(lambda: g.server("s").state == "failed")
-        # The first pause is short, the second one is not over yet, and no list waits for it.
+    starts = tmp_path / "starts"
+    failing = {"command": "/bin/sh", "args": ["-c", f"echo >> {starts}; exit 1"]}
+    async with gateway({"s": failing}, Settings(server_deadline=20.0)) as g:
+        await until(lambda: starts.exists() and starts.read_text() == "\n\n" and g.server("s").state == "failed")
+        # The first pause was short, the second one is not over yet, and no list waits for it.
         await asyncio.sleep(0.3)
-        assert g.server("s").state == "failed"
-        async with asyncio.timeout(1):
+        assert starts.read_text() == "\n\n"
+        async with asyncio.timeout(15):
             assert await g.tools() == []
 
 

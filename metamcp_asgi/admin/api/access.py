@@ -1,7 +1,7 @@
 """Who manages: the admin-scoped API key of a request.
 
 A key that the present snapshot does not know is refused without a look into the database, and only so often per
-client. Knows nothing of what the caller may do: that is the policy's.
+client. What the caller may do is the policy's; here is only what may be asked of any object: to show its secrets.
 """
 
 import hmac
@@ -13,15 +13,16 @@ from typing import Final, NoReturn
 
 from starlette.types import Scope
 
-from metamcp_asgi.admin.api.problem import Problem, sentence
+from metamcp_asgi.admin.api.operation import SECRETS, Ask
+from metamcp_asgi.admin.api.problem import Fault, Problem, sentence
 from metamcp_asgi.asgi.auth import FAILURES_PER_MINUTE, key_in_headers
 from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.config.snapshot import Key, digest_of
 from metamcp_asgi.store.models import ApiKey, User
-from metamcp_asgi.store.policy import Acting, Forbidden, acting_key
+from metamcp_asgi.store.policy import Acting, Forbidden, acting_key, check_admin
 from metamcp_asgi.store.repository import Store
 
-__all__ = ["Access"]
+__all__ = ["Access", "secrets_included"]
 
 _CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="MetaMCP management"'),)
 
@@ -32,10 +33,18 @@ class Access:
     Args:
         keys: Gives the keys of the present snapshot by their digests: enabled, not expired, of enabled owners.
         clock: Seconds, never going backwards.
+        used: Called with the digest of each key that is let in.
     """
 
-    def __init__(self, keys: Callable[[], Mapping[bytes, Key]], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        keys: Callable[[], Mapping[bytes, Key]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        used: Callable[[bytes], object] | None = None,
+    ) -> None:
         self._keys = keys
+        self._used = used
         self._clock = clock
         self._failures = Buckets()
 
@@ -64,9 +73,12 @@ class Access:
                 self._failed(scope)
             owner = None if key.owner_id is None else await tx.get(User, key.owner_id)
         try:
-            return acting_key(key, owner, datetime.now(UTC))
+            acting = acting_key(key, owner, datetime.now(UTC))
         except Forbidden as error:
             raise Problem(403, sentence(str(error))) from None
+        if self._used is not None:
+            self._used(digest)
+        return acting
 
     def _failed(self, scope: Scope) -> NoReturn:
         client = scope.get("client")
@@ -77,3 +89,19 @@ class Access:
             raise Problem(429, "Too many failed attempts; try again later.", headers=headers)
         failures.take(now)
         raise Problem(401, "The API key is not valid: unknown, disabled or expired.", headers=_CHALLENGE)
+
+
+def secrets_included(ask: Ask) -> bool:
+    """Tell whether a request asks for secrets, with ``?secrets=include``.
+
+    Raises:
+        Forbidden: It does, and is no admin's.
+        Problem: It asks for something else (422).
+    """
+    wanted = ask.query[SECRETS.name]
+    if wanted is None:
+        return False
+    if wanted != "include":
+        raise Problem(422, "secrets: may only be `include`.", [Fault("may only be `include`", parameter=SECRETS.name)])
+    check_admin(ask.caller, "secrets")
+    return True

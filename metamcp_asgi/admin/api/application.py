@@ -6,13 +6,25 @@ The composition root of this folder.
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metamcp_asgi.admin.api import endpoints, governance, keys, namespaces, servers, tools, users
+from metamcp_asgi.admin.api import (
+    configuration,
+    endpoints,
+    governance,
+    imports,
+    keys,
+    namespaces,
+    servers,
+    tools,
+    users,
+)
 from metamcp_asgi.admin.api.access import Access
 from metamcp_asgi.admin.api.openapi import describe
 from metamcp_asgi.admin.api.operation import Ask, Operation
+from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.api.routing import Answering, routed
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.asgi.auth import Access as Asked
@@ -33,6 +45,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *keys.OPERATIONS,
     *users.OPERATIONS,
     *governance.OPERATIONS,
+    *configuration.OPERATIONS,
+    *imports.OPERATIONS,
 )
 """The whole route table."""
 
@@ -47,6 +61,8 @@ def management_api(
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
     max_body_bytes: int = 1024 * 1024,
+    used: Callable[[bytes], object] | None = None,
+    app_url: str | None = None,
 ) -> ASGIApp:
     """Return the application; serve it where the path begins with ``PREFIX``.
 
@@ -57,17 +73,21 @@ def management_api(
         hosts: ``Host`` values to answer, as for ``OriginGuard``.
         origins: ``Origin`` values to answer besides our own.
         max_body_bytes: Size of a request's body, in bytes.
+        used: Called with the digest of each key with which things are managed.
+        app_url: Public URL of the gateway, with which ``Location`` and ``Link`` and the document's ``servers`` begin;
+            ``None``: they are paths, and right wherever the gateway is mounted.
     """
-    access = Access(keys)
+    access = Access(keys, used=used)
 
     async def asked(scope: Scope) -> Ask:
         opened = await store()
         caller = await access.caller(opened, scope)
-        return Ask(store=opened, aggregator=aggregator, caller=caller, base=scope.get("root_path", ""))
+        return Ask(store=opened, aggregator=aggregator, caller=caller, base=_base(scope, app_url))
 
-    app: ASGIApp = Answering(routed(OPERATIONS, asked, max_body_bytes))
-    app = Document(app)
-    app = OriginGuard(app, hosts=hosts, origins=origins)
+    app: ASGIApp = routed(OPERATIONS, asked, max_body_bytes)
+    app = Document(app, app_url)
+    app = Guard(app, hosts=hosts, origins=origins)
+    app = Answering(app)
     return Below(app)
 
 
@@ -96,15 +116,29 @@ class Below:
         await self.app(inner, receive, send)
 
 
+class Guard(OriginGuard):
+    """``OriginGuard``, with the API's own form of an error."""
+
+    async def refuse(self, scope: Scope, send: Send, status: int, error: str, message: str) -> None:
+        """Refuse a request.
+
+        Raises:
+            Problem: Always.
+        """
+        raise Problem(status, message)
+
+
 class Document:
     """Serve ``openapi.json``, which is the same for everybody and so needs no key.
 
     Args:
         app: The application inside.
+        app_url: Public URL of the gateway; ``None``: the path that a request came to.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, app_url: str | None = None) -> None:
         self.app = app
+        self._app_url = app_url
         self._documents: dict[str, tuple[bytes, bytes]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +146,7 @@ class Document:
         if scope["path"] != f"{scope['root_path']}/openapi.json" or scope["method"] not in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        tag, content = self._prepared(scope["root_path"])
+        tag, content = self._prepared(_base(scope, self._app_url))
         headers = [(b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff")]
         await send_prepared(scope, send, tag, headers, b"application/json", content)
 
@@ -121,3 +155,8 @@ class Document:
             content = describe(OPERATIONS, prefix)
             self._documents = {prefix: (f'"{hashlib.sha256(content).hexdigest()[:32]}"'.encode(), content)}
         return self._documents[prefix]
+
+
+def _base(scope: Scope, app_url: str | None) -> str:
+    """Return where the API is, as clients see it: a URL, or the path."""
+    return quote(scope["root_path"]) if app_url is None else app_url + PREFIX

@@ -22,10 +22,10 @@ _PROBLEMS: Final = {
     401: "There is no valid API key.",
     403: "The key, or who has it, may not do this.",
     404: "There is no such object, or none that the caller may see.",
-    409: "Another object has the same name.",
+    409: "Another object has the same name, or what there is stands in the way.",
     412: "It was changed by somebody else in the meantime.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is of another type.",
     422: "A field or parameter is wrong; `errors` names it.",
     428: "If-Match is missing.",
     429: "Too many wrong keys.",
@@ -38,7 +38,7 @@ def describe(operations: Sequence[Operation], prefix: str) -> bytes:
 
     Args:
         operations: The table.
-        prefix: Where the API is mounted.
+        prefix: Where the API is, as clients see it: a path or a whole URL.
     """
     types = [each for operation in operations for each in (operation.takes, operation.gives) if each is not None]
     schemas, components = msgspec.json.schema_components([*types, ProblemDocument], ref_template=_REF)
@@ -102,13 +102,12 @@ def _operation(operation: Operation, of_type: dict[str, Any]) -> dict[str, Any]:
         )
     if operation.takes is not None:
         kind = "application/merge-patch+json" if operation.method == "PATCH" else None
-        content = {"application/json": {"schema": of_type[repr(operation.takes)]}}
-        if kind is not None:
-            content[kind] = content["application/json"]
+        kinds = operation.raw or (["application/json"] if kind is None else ["application/json", kind])
+        content = {each: {"schema": of_type[repr(operation.takes)]} for each in kinds}
         described["requestBody"] = {"required": True, "content": content}
     success: dict[str, Any] = {"description": "Done."}
     if operation.gives is not None:
-        success["content"] = {"application/json": {"schema": of_type[repr(operation.gives)]}}
+        success["content"] = {kind: {"schema": of_type[repr(operation.gives)]} for kind in operation.kinds}
     if headers := {name: {"$ref": f"#/components/headers/{name}"} for name in _headers(operation)}:
         success["headers"] = headers
     described["responses"] = {str(operation.status): success} | {
@@ -120,7 +119,7 @@ def _operation(operation: Operation, of_type: dict[str, Any]) -> dict[str, Any]:
 def _headers(operation: Operation) -> Iterable[str]:
     if operation.status == 201:
         yield "Location"
-    tagged = operation.conditional or operation.status == 201 or operation.name.startswith("get")
+    tagged = operation.conditional or operation.status == 201 or operation.name.startswith(("get", "export", "plan"))
     if tagged and operation.gives is not None:
         yield "ETag"
     if any(parameter.name == "after" for parameter in operation.query):
@@ -133,6 +132,8 @@ def _problems(operation: Operation) -> set[int]:
         found.add(404)
     if operation.takes is not None:
         found |= {400, 409, 413, 415}
+    if operation.name.startswith("export"):  # a store may have what no document can say
+        found.add(409)
     if operation.conditional:
         found |= {400, 412, 428}
     return found

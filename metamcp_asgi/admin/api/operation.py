@@ -48,12 +48,14 @@ class Reply(Struct, frozen=True, kw_only=True):
         version: The object's version, for its entity tag.
         location: The path of what was made, below the API's own.
         next: Where the next page begins.
+        kind: The media type of ``body``; where that is bytes, they are sent as they are.
     """
 
     body: Any = None
     version: int | str | None = None
     location: str | None = None
     next: str | None = None
+    kind: str = "application/json"
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -61,20 +63,22 @@ class Ask(Struct, frozen=True, kw_only=True):
 
     Args:
         store: The store.
-        aggregator: What runs.
+        aggregator: What runs; ``None``: nothing does, as on the command line.
         caller: Who asks.
         ids: The parts of the path: UUIDs, or the name of a tool.
         query: The query parameters that the operation has, with their defaults.
         condition: The value of ``If-Match``.
+        accept: The value of ``Accept``.
         base: The path under which the API is mounted, as clients see it.
     """
 
     store: Store
-    aggregator: Aggregator
+    aggregator: Aggregator | None
     caller: Acting
     ids: Mapping[str, Any] = {}
     query: Mapping[str, Any] = {}
     condition: str | None = None
+    accept: str = ""
     base: str = ""
 
     @property
@@ -167,6 +171,10 @@ class Operation(Struct, frozen=True, kw_only=True):
         status: The status when it went well.
         conditional: Whether ``If-Match`` is required.
         query: The query parameters.
+        running: Whether it is about what runs, so that only a process that serves can answer it.
+        raw: The media types of a body that ``run`` gets as its ``Text``, undecoded, because it is a document of its
+            own; ``takes`` then only describes it.
+        kinds: The media types that the answer may have.
     """
 
     method: str
@@ -179,6 +187,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     status: int = 200
     conditional: bool = False
     query: Sequence[Parameter] = ()
+    running: bool = False
+    raw: Sequence[str] = ()
+    kinds: Sequence[str] = ("application/json",)
 
 
 def page_of(

@@ -17,7 +17,7 @@ from metamcp_asgi.store.errors import Busy, Conflict, Dangling, Duplicate, NotFo
 from metamcp_asgi.store.policy import Forbidden
 from metamcp_asgi.store.services.inputs import Invalid, Unknown
 
-__all__ = ["Fault", "Problem", "ProblemDocument", "pointer_to", "problem_of", "sentence"]
+__all__ = ["Fault", "Problem", "ProblemDocument", "pointer_of", "pointer_to", "problem_of", "sentence"]
 
 _STEP: Final = re.compile(r'(?:^|\.)([^.\[\]"]+)|\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]')
 CONTENT_TYPE: Final = b"application/problem+json"
@@ -86,7 +86,8 @@ class Problem(MetaMCPError):
 
 def pointer_to(*steps: object) -> str:
     """Return the JSON pointer (RFC 6901) of these steps, empty ones left out."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps if step != "")
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps if step != "")
+    return pointer.encode("utf-8", "replace").decode()  # a key in JSON may have half a surrogate pair
 
 
 def problem_of(error: MetaMCPError) -> Problem:
@@ -104,18 +105,18 @@ def problem_of(error: MetaMCPError) -> Problem:
     if isinstance(error, Duplicate):
         faults.append(Fault(str(error), pointer=pointer_to(_camel(error.field))))
     elif isinstance(error, Invalid):
-        faults.append(Fault(error.reason, pointer=_pointer(error.field)))
+        faults.append(Fault(error.reason, pointer=pointer_of(error.field)))
     return Problem(status, sentence(str(error)), faults)
+
+
+def pointer_of(place: str) -> str:
+    """Return the pointer of a place that is written as in a configuration file: ``args[0]``, ``env.API_KEY``."""
+    return pointer_to(*(name or index or json.loads(quoted) for name, index, quoted in _STEP.findall(place)))
 
 
 def sentence(text: str) -> str:
     """Return a reason as a sentence."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
-
-
-def _pointer(field: str) -> str:
-    """Return the pointer of a place that is written as in a configuration file: ``args[0]``, ``env.API_KEY``."""
-    return pointer_to(*(name or index or json.loads(quoted) for name, index, quoted in _STEP.findall(field)))
 
 
 def _camel(name: str) -> str:

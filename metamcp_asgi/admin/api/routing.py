@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metamcp_asgi.admin.api import body, problem
 from metamcp_asgi.admin.api.operation import Ask, Operation, Reply, entity_tag
@@ -57,11 +57,14 @@ class Resource:
             ids=scope["path_params"],
             query=_query(scope, operation),
             condition=b",".join(conditions).decode("latin-1") if conditions else None,
+            accept=b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1"),
         )
         if operation.conditional:
             ask.version  # noqa: B018 - it must be there and well-formed, even where the object isn't
         if operation.takes is None:
             reply = await operation.run(ask)
+        elif operation.raw:
+            reply = await operation.run(ask, await body.text(scope, receive, self._max_body, operation.raw))
         else:
             given = body.decode(await body.read(scope, receive, self._max_body), operation.takes)
             reply = await operation.run(ask, given)
@@ -69,7 +72,7 @@ class Resource:
 
 
 class Answering:
-    """Answer with a problem document what the application inside raises.
+    """Answer with a problem document what the application inside raises, unless it has begun to answer itself.
 
     Args:
         app: The application inside.
@@ -79,16 +82,32 @@ class Answering:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request.
+
+        Raises:
+            Exception: What went wrong after the answer had begun; the host's server ends the connection then, so that
+                nobody takes a part for the whole.
+        """
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, watched)
         except MetaMCPError as error:
+            if begun:
+                raise
             found = problem_of(error)
             if found.status >= 500:
                 logger.error("%s %s: %s", scope["method"], scope["path"], error)
             await _send(scope, send, found.status, found.document(), problem.CONTENT_TYPE, found.headers)
         except Exception:
-            # A defect of ours: nothing of it goes to the client, and an answer that has begun can't be another.
+            if begun:
+                raise
+            # A defect of ours, of which nothing goes to the client.
             logger.exception("%s %s failed", scope["method"], scope["path"])
             found = Problem(500, "An internal error; the gateway's log has more.")
             await _send(scope, send, 500, found.document(), problem.CONTENT_TYPE)
@@ -162,7 +181,8 @@ async def _send_reply(scope: Scope, send: Send, operation: Operation, ask: Ask, 
     if operation.gives is None:
         await _send(scope, send, 204, None, None, headers)
     else:
-        await _send(scope, send, operation.status, _encode(reply.body), b"application/json", headers)
+        content = reply.body if isinstance(reply.body, bytes) else _encode(reply.body)
+        await _send(scope, send, operation.status, content, reply.kind.encode(), headers)
 
 
 async def _send(

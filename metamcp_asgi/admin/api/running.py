@@ -61,12 +61,12 @@ class ToolPage(Page, frozen=True, kw_only=True, rename="camel"):
     error: str
 
 
-def catalogue_of(aggregator: Aggregator, row: models.Server) -> Catalogue | None:
+def catalogue_of(aggregator: Aggregator | None, row: models.Server) -> Catalogue | None:
     """Return the running catalogue of a server; ``None`` while it is disabled, or not yet taken over."""
-    return aggregator.catalogues.get(named(row.name, row.owner_id))
+    return None if aggregator is None else aggregator.catalogues.get(named(row.name, row.owner_id))
 
 
-def health_of(aggregator: Aggregator, row: models.Server, caller: Acting) -> ServerHealth:
+def health_of(aggregator: Aggregator | None, row: models.Server, caller: Acting) -> ServerHealth:
     """Return how a server does, as somebody may know it."""
     catalogue = catalogue_of(aggregator, row)
     if row.disabled or catalogue is None:

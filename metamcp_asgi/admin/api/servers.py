@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
+from metamcp_asgi.admin.api.access import secrets_included
 from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of
-from metamcp_asgi.admin.api.problem import Fault, Problem
 from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, tool_of
 from metamcp_asgi.admin.api.shapes import Server, ServerPage, shown_args, shown_url
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import SecretsError
-from metamcp_asgi.store.policy import check_admin, check_change, visible
+from metamcp_asgi.store.policy import check_change, visible
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.services import servers
 from metamcp_asgi.store.services.inputs import NewServer, ServerChanges
@@ -25,7 +25,7 @@ REFRESH_SECONDS = 10.0
 
 
 async def _list(ask: Ask) -> Reply:
-    include = _include(ask)
+    include = secrets_included(ask)
     async with ask.store.read() as tx:
         after = ask.after(str, uuid.UUID)
         rows = await servers.list_(tx, ask.caller, after=after, limit=ask.limit + 1)
@@ -42,7 +42,7 @@ async def _create(ask: Ask, given: NewServer) -> Reply:
 
 
 async def _get(ask: Ask) -> Reply:
-    include = _include(ask)
+    include = secrets_included(ask)
     async with ask.store.read() as tx:
         row = await servers.get(tx, ask.caller, ask.id)
         return Reply(body=await _shown(tx, ask, row, include=include), version=row.version)
@@ -125,16 +125,6 @@ async def _noted(ask: Ask, action: str) -> models.Server:
     return row
 
 
-def _include(ask: Ask) -> bool:
-    wanted = ask.query["secrets"]
-    if wanted is None:
-        return False
-    if wanted != "include":
-        raise Problem(422, "secrets: may only be `include`.", [Fault("may only be `include`", parameter="secrets")])
-    check_admin(ask.caller, "secrets")
-    return True
-
-
 async def _shown(tx: Reader, ask: Ask, row: models.Server, *, include: bool = False) -> Server:
     if include:
         return Server.of(row, servers.shown_secrets(tx, ask.caller, row), include=True)
@@ -210,6 +200,7 @@ OPERATIONS = (
         run=_tools,
         gives=ToolPage,
         query=PAGED,
+        running=True,
         summary="List the tools that a server offers now, in its own names.",
     ),
     Operation(
@@ -219,6 +210,7 @@ OPERATIONS = (
         summary="Tell how a server does.",
         run=_health,
         gives=ServerHealth,
+        running=True,
     ),
     Operation(
         method="POST",
@@ -226,6 +218,7 @@ OPERATIONS = (
         name="resetServer",
         run=_reset,
         gives=ServerHealth,
+        running=True,
         summary="End a server's sessions, or process, and connect anew; calls in flight fail.",
     ),
     Operation(
@@ -234,6 +227,7 @@ OPERATIONS = (
         name="refreshServer",
         run=_refresh,
         gives=ServerHealth,
+        running=True,
         summary="Read again what a server offers, and wait for it for up to 10 seconds.",
     ),
     Operation(
@@ -243,5 +237,6 @@ OPERATIONS = (
         summary="Tell how all servers do.",
         run=_all_health,
         gives=Health,
+        running=True,
     ),
 )

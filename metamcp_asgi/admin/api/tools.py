@@ -173,6 +173,7 @@ OPERATIONS = (
         run=_list,
         gives=NamespaceToolPage,
         query=PAGED,
+        running=True,
         summary="List the tools of a namespace, with their switches and overrides.",
     ),
     Operation(
@@ -182,6 +183,7 @@ OPERATIONS = (
         run=_switch,
         takes=Switch,
         gives=Switched,
+        running=True,
         summary="Switch on or off all tools whose name fits a pattern.",
     ),
     Operation(

@@ -1,19 +1,19 @@
 """Which regular expressions can be run on texts that somebody else wrote: those whose time is bounded.
 
 Python's engine backtracks, so a pattern such as ``(a+)+$`` takes for ever on some texts. What is judged here is the
-parsed pattern, and the judgement is stricter than it would have to be.
+pattern's structure, and the judgement is stricter than it would have to be.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
-from re import _constants, _parser  # type: ignore[attr-defined]  # the parsed form has no public name
-from typing import Any
+
+from metamcp_asgi.aggregate.middleware.pattern_tree import Branches, Group, Item, Repeat, parse
 
 __all__ = ["UNBOUNDED", "matches_in_time", "work"]
 
 UNBOUNDED = 1_000_000_000
 MOST_STEPS = 20_000_000
-_REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 
 
 def work(pattern: str, unbounded: int = UNBOUNDED) -> int:
@@ -29,10 +29,10 @@ def work(pattern: str, unbounded: int = UNBOUNDED) -> int:
     """
     try:
         re.compile(pattern)
-        parsed = _parser.parse(pattern)
+        branches = parse(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"is no regular expression: {error}") from None
-    return _work(parsed, unbounded, repeated=False)
+    return _work(branches, unbounded, repeated=False)
 
 
 def matches_in_time(pattern: str, length: int) -> bool:
@@ -49,28 +49,37 @@ def _in_time(pattern: str, bits: int) -> bool:
         return False
 
 
-def _work(parsed: Any, unbounded: int, *, repeated: bool) -> int:
+def _work(branches: Branches, unbounded: int, *, repeated: bool) -> int:
+    if len(branches) > 1 and not _set(branches):
+        if repeated:
+            raise ValueError("has an alternative within a repeat, which may take for ever")
+        return sum(_sequence(branch, unbounded, repeated=repeated) for branch in branches)
+    return _sequence(branches[0], unbounded, repeated=repeated)
+
+
+def _set(branches: Branches) -> bool:
+    """Tell whether alternatives are single characters, of which one excludes the others as in ``[ab]``."""
+    literals = {branch[0] for branch in branches if len(branch) == 1 and _literal(branch[0])}
+    return len(literals) == len(branches)
+
+
+def _literal(item: Item) -> bool:
+    if not isinstance(item, str):
+        return False
+    return (len(item) == 1 and item != ".") or (len(item) == 2 and item[0] == "\\" and not item[1].isalnum())
+
+
+def _sequence(items: Sequence[Item], unbounded: int, *, repeated: bool) -> int:
     ways = 1
-    for operation, argument in parsed:
-        if operation in _REPEATS:
-            least, most, inner = argument
-            varies = most != least
-            if repeated and (varies or most > 1):
+    for item in items:
+        if isinstance(item, Group):
+            ways *= _work(item.branches, unbounded, repeated=repeated or item.atomic)
+        elif isinstance(item, Repeat):
+            varies = item.most != item.least
+            often = item.most is None or item.most > 1
+            if repeated and (varies or often):
                 raise ValueError("has a repeat within a repeat, which may take for ever")
-            ways *= _work(inner, unbounded, repeated=repeated or most > 1)
-            if varies:
-                ways *= unbounded if most is _constants.MAXREPEAT else min(unbounded, most - least + 1)
-        elif operation is _constants.SUBPATTERN:
-            ways *= _work(argument[3], unbounded, repeated=repeated)
-        elif operation is _constants.BRANCH:
-            if repeated:
-                raise ValueError("has an alternative within a repeat, which may take for ever")
-            ways *= sum(_work(branch, unbounded, repeated=repeated) for branch in argument[1])
-        elif operation in (_constants.ASSERT, _constants.ASSERT_NOT):
-            ways *= _work(argument[1], unbounded, repeated=repeated)
-        elif operation in (_constants.GROUPREF, _constants.GROUPREF_EXISTS):
-            raise ValueError("has a backreference, whose time cannot be bounded")
-        elif operation in (_constants.ATOMIC_GROUP, _constants.POSSESSIVE_REPEAT):
-            inner = argument if operation is _constants.ATOMIC_GROUP else argument[2]
-            ways *= _work(inner, unbounded, repeated=True)
+            ways *= _sequence((item.item,), unbounded, repeated=repeated or often or item.possessive)
+            if varies and not item.possessive:
+                ways *= unbounded if item.most is None else min(unbounded, item.most - item.least + 1)
     return ways

@@ -102,7 +102,9 @@ def _class(name: str, place: str) -> type[Any]:
     if not points:
         near = nearest(name, names())
         hint = f'; did you mean "{near}"?' if near else f"; there are {', '.join(names())}"
-        raise ConfigError(f"names an unknown middleware {name!r}{hint}", path=place)
+        # The store is shared by machines on which different packages may be installed.
+        package = "if it is another package's, that is not installed on this machine"
+        raise ConfigError(f"names an unknown middleware {name!r}{hint} ({package})", path=place)
     if len({point.value for point in points}) > 1:
         raise ConfigError(f"{name!r} is offered by several packages: {_packages(points)}", path=place)
     return _loaded(points[0], place)

@@ -18,10 +18,13 @@ from metamcp_asgi.config.node import Node, step
 from metamcp_asgi.config.servers import compile_server
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.protocol.names import qualify
+from metamcp_asgi.store.limits import LONGEST_NAME, check_limits
 from metamcp_asgi.store.services.inputs import Invalid
+from metamcp_asgi.store.transaction import Reader
 
 __all__ = [
     "LONGEST_TOOL",
+    "check_middlewares",
     "endpoint_of",
     "free_text",
     "key_text",
@@ -32,9 +35,6 @@ __all__ = [
 
 LONGEST_TOOL: Final = 64
 """Characters of a published name that every model's API accepts."""
-_LONGEST_NAME: Final = 100
-_LONGEST_HEADER: Final = 200
-_LARGEST_RATE: Final = 2**31 - 1
 
 
 def server_of(name: str, entry: Mapping[str, Any]) -> snapshot.Server:
@@ -84,6 +84,7 @@ def namespace_of(
         overrides[key] = override
     with _told(f"namespaces.{name}"):
         compiled = _namespace(name, {**_plain(entry), "servers": list(servers), "tools": _plain(overrides)}, servers)
+        check_limits(snapshot.Snapshot(servers={}, namespaces={name: compiled}, endpoints={}))
     for (server, tool), renamed in compiled.tools.items():
         if renamed.enabled and renamed.name is not None and (server, tool) in measured:
             published = renamed.name if prefix == "never" else qualify(server, renamed.name)
@@ -95,6 +96,16 @@ def namespace_of(
                     f"{LONGEST_TOOL} at most, so make it {len(published) - LONGEST_TOOL} shorter",
                 )
     return compiled
+
+
+def check_middlewares(tx: Reader, namespace: snapshot.Namespace) -> None:
+    """Let pass a namespace whose middlewares there are, with options that they like.
+
+    Raises:
+        Invalid: One is unknown here or wrong; names its place: ``middlewares[0].limit.maxBytes``.
+    """
+    with _told(f"namespaces.{namespace.name}"):
+        tx.check(namespace)
 
 
 def endpoint_of(name: str, entry: Mapping[str, Any], namespace: str) -> snapshot.Endpoint:
@@ -113,11 +124,8 @@ def endpoint_of(name: str, entry: Mapping[str, Any], namespace: str) -> snapshot
     _fits("name", name)
     with _told(name):
         compiled = compile_endpoints(Node({name: {**_plain(entry), "namespace": namespace}}, {}), (namespace,))[name]
-    for field, limit in (("rateLimit", compiled.rate_limit), ("clientRateLimit", compiled.client_rate_limit)):
-        if limit is not None and limit.max_rate > _LARGEST_RATE:
-            raise Invalid(f"{field}.maxRate", f"must be at most {_LARGEST_RATE}")
-    if compiled.client_rate_limit is not None:
-        _fits("clientRateLimit.header", compiled.client_rate_limit.header or "", _LONGEST_HEADER)
+    with _told(step("endpoints", name)):
+        check_limits(snapshot.Snapshot(servers={}, namespaces={}, endpoints={name: compiled}))
     return compiled
 
 
@@ -132,7 +140,7 @@ def key_text(text: str) -> str:
     return text
 
 
-def short_text(field: str, text: str, longest: int = _LONGEST_NAME) -> str:
+def short_text(field: str, text: str, longest: int = LONGEST_NAME) -> str:
     """Return a text of one line that must not be empty, without the space around it.
 
     Raises:
@@ -177,7 +185,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _fits(field: str, text: str, longest: int = _LONGEST_NAME) -> None:
+def _fits(field: str, text: str, longest: int = LONGEST_NAME) -> None:
     if len(text) > longest:
         raise Invalid(field, f"has {len(text)} characters; {longest} at most")
 

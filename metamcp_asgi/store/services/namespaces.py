@@ -12,6 +12,7 @@ from metamcp_asgi.store.errors import NotFound
 from metamcp_asgi.store.models import Endpoint, Membership, Namespace, Server
 from metamcp_asgi.store.policy import Acting, check_move, check_reach, may_see, new_owner
 from metamcp_asgi.store.services import contents
+from metamcp_asgi.store.services.fragments import check_middlewares
 from metamcp_asgi.store.services.inputs import Invalid, Member, NamespaceChanges, NewNamespace, given
 from metamcp_asgi.store.services.rows import assign, changeable, check_owner, check_unique, seen, seen_all
 from metamcp_asgi.store.services.settings import rules
@@ -59,6 +60,7 @@ async def create(tx: Writer, acting: Acting, new: NewNamespace) -> Namespace:
     servers = await _servers(tx, acting, new.servers, owner)
     inside = contents.Contents([], {}, {})
     compiled = inside.check(new.name, _entry({}, given(new)), servers=_names(servers))
+    check_middlewares(tx, compiled)
     await check_unique(tx, Namespace, owner_id=owner, name=new.name)
     row = await tx.add(Namespace(owner_id=owner, name=new.name, **_columns(compiled)))
     await _place(tx, row, servers, [])
@@ -91,6 +93,9 @@ async def update(
     entry = _entry(contents.entry_of(row), values)
     same = changes.servers is UNSET and entry["prefix"] == row.prefix
     compiled = inside.check(name, entry, servers=_names(servers), overrides={} if same else None)
+    if changes.middlewares is not UNSET:
+        # Not otherwise: a package that is gone must not keep anybody from changing the rest.
+        check_middlewares(tx, compiled)
     if owner != row.owner_id:
         await check_owner(tx, owner)
         for endpoint in await tx.list(Endpoint, Endpoint.namespace_id == row.id):

@@ -46,7 +46,7 @@ class TestValidate:
             looser = tool_named("t", inputSchema={"type": "object", "properties": {"n": {"type": "string"}}})
             raw.behaviour["tools/list"] = raw.listed("tools", [looser])
             await raw.announce("tools")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while text(await client.call("raw__t", {"n": "x"})) != "done":  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
@@ -106,7 +106,7 @@ class TestValidate:
         async with through(["validate"], raw=raw) as running:
             started = time.monotonic()
             answer = text(await running.client().call("raw__t", arguments))
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 20
             assert said in answer
             assert said or answer == "done"
 
@@ -205,7 +205,7 @@ class TestRedact:
         for bad in ("eyJ" * 30_000, "-----BEGIN " * 9_000, "://" * 30_000, "://" + "a:" * 45_000, "sk-" * 30_000):
             redact.text(bad)
         assert "too long to be looked at" in redact.text("a" * 300_000)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 20
 
     def test_which_patterns_end_in_time(self):
         assert matches_in_time("^[a-z]+-[0-9]+$", 60)
@@ -307,7 +307,7 @@ class TestRetry:
             answer = (await running.client().call("raw__echo")).result()
             assert answer["isError"]
             assert answer["content"][0]["text"] == "Server 'raw' did not answer within 0.2 seconds"
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert (await raw.disconnected.get()).method == "tools/call"
 
 
@@ -339,10 +339,10 @@ class TestCache:
 
     async def test_tools_that_are_named_until_their_time_is_over(self):
         raw = self.counting()
-        async with through([{"cache": {"tools": ["raw__t"], "ttlSeconds": 0.3}}], raw=raw) as running:
+        async with through([{"cache": {"tools": ["raw__t"], "ttlSeconds": 1.5}}], raw=raw) as running:
             client = running.client()
             assert [text(await client.call("raw__t")) for _ in range(2)] == ["1", "1"]
-            await asyncio.sleep(0.35)
+            await asyncio.sleep(1.55)
             assert text(await client.call("raw__t")) == "2"
 
     async def test_errors_are_never_kept(self):
@@ -361,7 +361,7 @@ class TestCache:
             assert [text(await client.call("raw__t")) for _ in range(2)] == ["1", "1"]
             raw.behaviour["resources/list"] = raw.listed("resources", [{"uri": "new:1", "name": "new"}])
             await raw.announce("resources")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while text(await client.call("raw__t")) == "1":  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 

@@ -171,7 +171,7 @@ async def test_lists_are_made_when_they_change_and_not_for_each_request():
         assert seen() == [("tools/list", None, None)]
         raw.behaviour["tools/list"] = raw.listed("tools", [tool_named("xylo"), tool_named("yes")])
         await raw.announce("tools")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while [t["name"] for t in (await client.modern("tools/list")).result()["tools"]] != ["raw__yes"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert (await client.call("raw__xylo")).code() == -32602

@@ -119,14 +119,14 @@ class RawServer:
 
     async def arrival(self, method: str) -> Seen:
         """Waits for the next request of a method."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (seen := await self.arrived.get()).method != method:
                 pass
         return seen
 
     async def announce(self, kind: str) -> None:
         """Tells whoever listens that a list has changed."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.listening.wait()
         for queue in self.listeners:
             queue.put_nowait({"jsonrpc": "2.0", "method": f"notifications/{kind}/list_changed"})

@@ -36,10 +36,10 @@ class Spawned:
         self.exited.set()
 
     async def said(self) -> bytes:
-        return await asyncio.wait_for(self.messages.get(), 10)
+        return await asyncio.wait_for(self.messages.get(), 30)
 
     async def exit_reason(self) -> str:
-        await asyncio.wait_for(self.exited.wait(), 10)
+        await asyncio.wait_for(self.exited.wait(), 30)
         return self.exits[-1]
 
 
@@ -98,7 +98,7 @@ def exists(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
-async def becomes(condition: Callable[[], bool], within: float = 10.0) -> bool:
+async def becomes(condition: Callable[[], bool], within: float = 30.0) -> bool:
     """Wait for what no event tells; return whether it came true in time."""
     deadline = asyncio.get_running_loop().time() + within
     while not condition():
@@ -108,7 +108,7 @@ async def becomes(condition: Callable[[], bool], within: float = 10.0) -> bool:
     return True
 
 
-async def vanished(*pids: int, within: float = 10.0) -> bool:
+async def vanished(*pids: int, within: float = 30.0) -> bool:
     """Wait until none of the processes lives; return whether that came true in time."""
     return await becomes(lambda: not any(map(exists, pids)), within)
 

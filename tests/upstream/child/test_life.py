@@ -51,7 +51,7 @@ async def test_where_the_kernel_has_no_pidfd_the_exit_is_seen_too(
 
 async def test_stop_lets_a_child_leave_at_the_end_of_its_input(spawner: Spawner) -> None:
     echo = await spawner.python(ECHO)
-    await asyncio.wait_for(echo.child.stop(60.0), 10)
+    await asyncio.wait_for(echo.child.stop(60.0), 30)
     assert echo.exits == ["exited with code 0"]
 
 
@@ -96,7 +96,7 @@ async def test_stop_ends_the_server_behind_a_wrapper(spawner: Spawner, wrapper: 
     )
     server = int(await wrapped.said())
     await wrapped.child.stop(0.1)
-    assert await vanished(server, wrapped.child.pid, within=1.0)
+    assert await vanished(server, wrapped.child.pid)
     assert len(wrapped.exits) == 1
 
 
@@ -284,7 +284,7 @@ async def main():
     await asyncio.sleep(0)
     return int(await stubborn.said())
 
-print(asyncio.run(vanished(asyncio.run(main()), within=0.5)))
+print(asyncio.run(vanished(asyncio.run(main()), within=0.9)))
 """
 
 

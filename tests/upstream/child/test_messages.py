@@ -74,7 +74,7 @@ async def test_a_child_that_does_not_read_cannot_fill_our_memory(spawner: Spawne
     await asyncio.sleep(0)
     assert not waiting.done()
     await deaf.child.stop(0.05)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
     assert deaf.exits == ["killed by SIGTERM"]
 
 
@@ -92,7 +92,7 @@ async def test_drain_waits_for_a_slow_child_and_no_longer(spawner: Spawner) -> N
     for _ in range(64):
         slow.child.write(b"x" * 99_999)
         total += 100_000
-        await asyncio.wait_for(slow.child.drain(), 10)
+        await asyncio.wait_for(slow.child.drain(), 30)
         # Drained means: no more is kept for the child than asyncio's high-water mark.
         assert slow.child._input._buffered <= 65_536
     await slow.child.stop()

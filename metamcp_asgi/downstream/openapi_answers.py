@@ -1,0 +1,99 @@
+"""What a REST client is told of a call, and of a request that cannot be one.
+
+- 200 with the ``CallToolResult`` of the server as it is. That holds for ``isError``, too: the tool ran, and what went
+  wrong is for the model to read, which clients keep from it when the status is an error (defect B19 of MetaMCP).
+- 403 for a tool that is switched off, 404 for one that does not exist, with MetaMCP's words for both.
+- 422 for arguments that are no JSON object, or that the server refuses, in FastAPI's shape.
+- 502 for a server that is down or broke the protocol, 504 for one that did not answer in time.
+
+Knows statuses and bodies; knows nothing of how a call is made.
+"""
+
+from typing import Final
+
+import msgspec
+from starlette.types import Scope, Send
+
+from metamcp_asgi.aggregate.page import Page
+from metamcp_asgi.asgi.answers import send_json, send_refusal
+from metamcp_asgi.errors import MetaMCPError
+from metamcp_asgi.protocol import meta
+from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, MISSING_CAPABILITY, encode
+from metamcp_asgi.protocol.outcome import Failure, Outcome, Result
+
+__all__ = ["Refused", "Unprocessable", "send_outcome"]
+
+_STATUS: Final = {
+    "refused": (403, "Tool access denied"),
+    "unknown": (404, "Tool not found"),
+    "unavailable": (502, "Tool execution failed"),
+    "timeout": (504, "Tool execution timed out"),
+    "server": (502, "Tool execution failed"),
+}
+
+
+class Refused(MetaMCPError):
+    """A request that gets an error in MetaMCP's shape.
+
+    Args:
+        status: The HTTP status.
+        error: What is wrong, in MetaMCP's words.
+        message: The same for a person, with what would be right.
+        allow: The methods that are allowed, for a 405.
+    """
+
+    def __init__(self, status: int, error: str, message: str, allow: str = "") -> None:
+        self._status = status
+        self._body = {"error": error, "message": message}
+        self._allow = allow
+        super().__init__(message)
+
+    async def send(self, scope: Scope, send: Send) -> None:
+        """Answer so."""
+        allow = [(b"allow", self._allow.encode())] if self._allow else []
+        await send_refusal(scope, send, self._status, self._body, allow)
+
+
+class Unprocessable(MetaMCPError):
+    """Arguments that are not what the tool takes; answered 422 in FastAPI's shape.
+
+    Args:
+        message: What is wrong.
+        loc: Where, as FastAPI has it; by default in the body.
+        kind: FastAPI's ``type``.
+    """
+
+    def __init__(self, message: str, loc: list[str] | None = None, kind: str = "value_error") -> None:
+        self.loc = ["body"] if loc is None else loc
+        self.kind = kind
+        super().__init__(message)
+
+    async def send(self, scope: Scope, send: Send) -> None:
+        """Answer so."""
+        detail = [{"loc": self.loc, "msg": str(self), "type": self.kind}]
+        await send_json(scope, send, 422, encode({"detail": detail}))
+
+
+async def send_outcome(scope: Scope, send: Send, outcome: Outcome | Page) -> None:
+    """Answer what a server said to a call.
+
+    Raises:
+        Refused: The call failed.
+        Unprocessable: Its arguments are why.
+    """
+    if isinstance(outcome, Result) and outcome.cause == "server":
+        content = outcome.raw if outcome.members is None else meta.legacy_result(outcome.members)
+        await send_json(scope, send, 200, bytes(content))
+        return
+    if isinstance(outcome, Failure):
+        message = outcome.message
+        if outcome.cause == "server" and outcome.code == INVALID_PARAMS:
+            raise Unprocessable(message, kind="invalid_arguments")
+        if outcome.code == MISSING_CAPABILITY:
+            text = f"The server needs a client capability that is not available here: {message}"
+            raise Unprocessable(text, kind="missing_capability")
+    else:
+        assert isinstance(outcome, Result)
+        message = msgspec.json.decode(outcome.raw)["content"][0]["text"]
+    status, error = _STATUS[outcome.cause]
+    raise Refused(status, error, message)

@@ -3,6 +3,7 @@
 #   make test    installs what the tests need, and runs them all
 #   make lint    format check, lint and strict types        make format   rewrites the files
 #   make bench   the table of figures that the README shows
+#   make soak    ten minutes (SECONDS=600) of load on two workers while everything is killed in turn; docs/reliability.md
 #   make clean   removes all that the above made
 # Each environment is made once, and again when pyproject.toml or its script changes.
 
@@ -13,19 +14,20 @@ CONFIG ?= examples/mcp.json
 HOST ?= 127.0.0.1
 PORT ?= 12008
 PYTEST_ARGS ?=
+SECONDS ?= 600
 
 bin = $(VENV)/bin
 pip = $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 peers = scripts/install-test-peers.sh tests/peers/node/package-lock.json
 
-.PHONY: serve test test-environment lint format bench clean
+.PHONY: serve test test-environment lint format bench soak clean
 .SUFFIXES:
 
 serve: $(VENV)/.examples
 	PATH="$(abspath $(bin)):$$PATH" exec $(bin)/metamcp serve $(CONFIG) --host $(HOST) --port $(PORT)
 
 test: test-environment
-	TEST_PEERS_CACHE="$(abspath $(CACHE))" $(bin)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	TEST_PEERS_CACHE="$(abspath $(CACHE))" $(bin)/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
 
 test-environment: $(VENV)/.test $(CACHE)/.peers
 	@scripts/install-test-packages.sh
@@ -42,6 +44,10 @@ format: $(VENV)/.lint
 bench: $(VENV)/.test
 	@scripts/install-test-packages.sh
 	$(bin)/python -m bench
+
+soak: $(VENV)/.test
+	@scripts/install-test-packages.sh
+	PYTHONPATH="$(CURDIR)" $(bin)/python -m tests.soak --seconds $(SECONDS)
 
 clean:
 	rm -rf $(VENV) $(CACHE) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import calls, cold_start, latency, lists, memory, scale, store
+from bench import calls, cold_start, latency, lists, memory, scale, store, workers
 from bench.programs import LOAD_CORE, TEST_CORE, BenchError, program, workspace
 from bench.table import Row, markdown, text
 
@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "store": store.measure,
     "memory": memory.measure,
     "start": cold_start.measure,
+    "workers": workers.measure,
 }
 
 
@@ -34,7 +35,12 @@ def main() -> int:
     rows: list[Row] = []
     started = time.monotonic()
     try:
-        for tool, package in (("wrk", "wrk"), ("nginx", "nginx-light"), ("taskset", "util-linux")):
+        for tool, package in (
+            ("wrk", "wrk"),
+            ("nginx", "nginx-light"),
+            ("taskset", "util-linux"),
+            ("redis-server", "redis-server"),
+        ):
             program(tool, package)
         for name in chosen.only or MEASUREMENTS:
             print(f"measuring {name}", file=sys.stderr)

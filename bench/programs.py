@@ -87,9 +87,8 @@ class Program:
             raise BenchError(f"{self._name} ended: {self._tail()}")
 
     def cpu(self) -> float:
-        """Return its processor time so far, user and system, in seconds."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """Return its processor time so far and that of its workers, user and system, in seconds."""
+        return sum(map(_cpu, [self._process.pid, *_forked(self._process.pid)]))
 
     def memory(self) -> int:
         """Return its resident memory in bytes."""
@@ -106,6 +105,18 @@ class Program:
 
     def _tail(self) -> str:
         return self._output.read_text(errors="replace")[-2000:]
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _forked(pid: int) -> list[int]:
+    """Return the children that run what their parent runs; servers on stdio are something else."""
+    same = Path(f"/proc/{pid}/cmdline").read_bytes()
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [child for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == same]
 
 
 @contextlib.contextmanager

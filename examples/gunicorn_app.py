@@ -1,15 +1,15 @@
 """The gateway under gunicorn.
 
-With gunicorn's own ASGI worker (gunicorn 25 and later, nothing else to install):
+With the gateway's own worker class, which serves as `metamcp serve` does (`pip install 'metamcp-asgi[workers]'`):
 
-    gunicorn --chdir examples --worker-class asgi --bind 127.0.0.1:8000 gunicorn_app:app
+    gunicorn --chdir examples --worker-class metamcp_asgi.worker.GatewayWorker --bind 127.0.0.1:8000 gunicorn_app:app
 
-With uvicorn's worker (`pip install uvicorn-worker`; `uvicorn.workers` is no longer part of uvicorn):
+`--worker-class asgi`, gunicorn's own of version 25 and later, and `uvicorn_worker.UvicornWorker` work as well.
 
-    gunicorn --chdir examples --worker-class uvicorn_worker.UvicornWorker --bind 127.0.0.1:8000 gunicorn_app:app
-
-Clients connect to http://127.0.0.1:8000/metamcp/default/mcp. With more than one worker, set METAMCP_SECRET_KEYS, so
-that each of them reads the session ids and cursors of the others; each worker starts the stdio servers for itself.
+Clients connect to http://127.0.0.1:8000/metamcp/default/mcp. More than one worker (`--workers 2`) needs
+METAMCP_REDIS_URL and METAMCP_SECRET_KEYS, so that the workers reach each other and read the session ids and cursors of
+the others; each starts the stdio servers for itself, unless METAMCP_STDIO_SOCKET names a `metamcp-stdio`: see
+docs/workers.md.
 """
 
 import os

@@ -4,8 +4,9 @@ import asyncio
 import ipaddress
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from msgspec.structs import replace
@@ -15,6 +16,9 @@ from metamcp_asgi.commands import LazyGroup
 from metamcp_asgi.commands.terminal import faults
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.settings import Settings
+
+if TYPE_CHECKING:
+    from metamcp_asgi.gateway import Gateway
 
 __all__ = ["main"]
 
@@ -32,6 +36,9 @@ def main() -> None:
 @click.option("--database", metavar="URL", help="Serve this database.  [default: DATABASE_URL, or SQLite in your data]")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1, or METAMCP_HOST]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any.  [default: 12008]")
+@click.option(
+    "--workers", type=click.IntRange(1, 1024), help="Processes that serve; more than 1 need Redis.  [default: 1]"
+)
 @click.option("--allow-open", is_flag=True, help="Serve endpoints without a key on other addresses than loopback.")
 @click.option("--access-log", is_flag=True, default=None, help="Log every request.")
 @click.option("--log-level", type=click.Choice(list(_LEVELS)), help="Log this and what is worse.  [default: info]")
@@ -40,27 +47,32 @@ def serve(
     database: str | None,
     host: str | None,
     port: int | None,
+    workers: int | None,
     allow_open: bool,
     access_log: bool | None,
     log_level: str | None,
 ) -> None:
     """Serve the MCP servers of CONFIG, a JSON or YAML file, or without it those in the database."""
     from metamcp_asgi.gateway import Gateway
-    from metamcp_asgi.serve import run
+    from metamcp_asgi.serve import reach, run
+
+    def build(settings: Settings) -> Gateway:
+        return Gateway.from_store(database, settings) if config is None else Gateway.from_file(config, settings)
 
     with faults():
-        options = {"host": host, "port": port, "access_log": access_log, "log_level": log_level}
+        options = {"host": host, "port": port, "workers": workers, "access_log": access_log, "log_level": log_level}
         settings = replace(
             Settings.from_environ(), **{name: value for name, value in options.items() if value is not None}
         )
         _log(settings)
+        supervise = _supervisor(settings) if settings.workers > 1 else None
         if config is not None and database is not None:
             raise ConfigError("--database does not go with a CONFIG; choose one of them")
         if config is None:
             from metamcp_asgi.commands.bootstrap import prepare
 
             prepare(database, settings)
-        gateway = Gateway.from_store(database, settings) if config is None else Gateway.from_file(config, settings)
+        gateway = build(settings)
         opened = [name for name, endpoint in gateway.snapshot.endpoints.items() if endpoint.open]
         if opened and not is_loopback(settings.host):
             if not allow_open:
@@ -71,9 +83,11 @@ def serve(
                 )
             if settings.allowed_hosts is None:
                 settings = replace(settings, allowed_hosts=("*",))
-                gateway = (
-                    Gateway.from_store(database, settings) if config is None else Gateway.from_file(config, settings)
-                )
+                gateway = build(settings)
+        if settings.redis_url is not None:
+            asyncio.run(reach(settings))
+    if supervise is not None:
+        supervise(build, gateway)
     sys.exit(run(gateway))
 
 
@@ -104,9 +118,33 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _supervisor(settings: Settings) -> "Callable[[Callable[[Settings], Gateway], Gateway], None]":
+    """Return what serves with many processes.
+
+    Raises:
+        ConfigError: Something that many processes need is missing.
+    """
+    from metamcp_asgi.siblings import NEEDS_REDIS
+
+    if settings.redis_url is None:
+        raise ConfigError(NEEDS_REDIS.format(count=settings.workers))
+    try:
+        from metamcp_asgi.supervisor import supervise
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("gunicorn", "uvicorn_worker"):
+            raise
+        raise ConfigError(
+            f"{settings.workers} workers need gunicorn and uvicorn-worker: pip install 'metamcp-asgi[workers]'"
+        ) from None
+    return supervise
+
+
 def _log(settings: Settings) -> None:
+    process = "[%(process)d] " if settings.workers > 1 else ""
     logging.basicConfig(
-        level=_LEVELS[settings.log_level], format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+        level=_LEVELS[settings.log_level],
+        format=f"%(asctime)s {process}%(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
     )
     # Its line for every change in the folder would be a change in the folder when the log is kept there.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)

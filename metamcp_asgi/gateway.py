@@ -5,40 +5,52 @@ A ``Gateway`` is an ASGI application: run it, or mount it inside another one.
 
 import asyncio
 import contextlib
-import hmac
 import logging
-import secrets
-import socket
 from collections.abc import AsyncIterator
 from operator import itemgetter
 from pathlib import Path
+from typing import TypedDict
 
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.aggregate.dispatch import Ways
+from metamcp_asgi.aggregate.interaction.interaction import Interaction
 from metamcp_asgi.aggregate.middleware.registry import check, instances, naming
 from metamcp_asgi.aggregate.page import Cursor, Pager
+from metamcp_asgi.aggregate.task import LongRunning
 from metamcp_asgi.asgi.auth import Authenticate, opened_by
 from metamcp_asgi.asgi.beside import Beside
+from metamcp_asgi.asgi.bucket import Take, WhenAway
 from metamcp_asgi.asgi.cors import CORS
 from metamcp_asgi.asgi.observe import Observe
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.asgi.ratelimit import RateLimit, policy_of_endpoint
 from metamcp_asgi.asgi.router import Leaves, NamespaceRouter
+from metamcp_asgi.bus.open import open_bus
+from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.config.source import FileSource, SnapshotSource
 from metamcp_asgi.downstream.endpoint import MCPEndpoint
 from metamcp_asgi.downstream.identity import SERVER_INFO
+from metamcp_asgi.downstream.intake import Intake
 from metamcp_asgi.downstream.legacy import LegacyLeg
+from metamcp_asgi.downstream.legacy_requests import LegacyRequests
 from metamcp_asgi.downstream.modern import ModernLeg
 from metamcp_asgi.downstream.openapi import OpenAPI
 from metamcp_asgi.downstream.openapi_page import SwaggerUI
+from metamcp_asgi.downstream.resume import Records
 from metamcp_asgi.downstream.sessions import ClientSessions
+from metamcp_asgi.downstream.sse import HTTPWithSSE
 from metamcp_asgi.downstream.streams import Streams
+from metamcp_asgi.downstream.subscriptions import Subscriptions
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.instance import instance_of
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.settings import Settings, read_environment
+from metamcp_asgi.siblings import lacking, processes
+from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["Gateway"]
@@ -57,6 +69,9 @@ class Gateway:
         snapshot: What to serve.
         settings: How to run; from the environment, when left out.
         source: Where the snapshot came from and the next ones will; none when there will be no other.
+
+    Raises:
+        ConfigError: A middleware or a setting is wrong, or there are more processes than one, and no Redis or no keys.
 
     Example::
 
@@ -78,16 +93,30 @@ class Gateway:
         self.management: ASGIApp | None = None
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
         self._started = False
 
+        self.bus: Bus = open_bus(settings.redis_url, settings.redis_prefix)
+        keys = bool(settings.secret_keys)
+        if (reason := lacking(processes(), redis=not self.bus.alone, keys=keys)) is not None:
+            raise ConfigError(reason)
         self._streams = Streams(settings.max_streams, settings.keepalive_seconds)
+        instance = instance_of(settings)
         self.aggregator = Aggregator(
-            Runtime(max_children=settings.max_children, connect_concurrency=settings.connect_concurrency),
+            Runtime(
+                max_children=settings.max_children,
+                connect_concurrency=settings.connect_concurrency,
+                companion=None if settings.stdio_socket is None else Companion(settings.stdio_socket, instance),
+            ),
             Pager(self._keys.sealer("c1", Cursor), settings.page_size, SERVER_INFO),
+            Ways(
+                Interaction(self._keys, self.bus, settings.input_seconds, settings.shutdown_seconds),
+                LongRunning(self._keys),
+            ),
             deadline=settings.server_deadline,
             stale_seconds=settings.stale_seconds,
             idle_seconds=settings.session_idle_seconds,
-            instance=_instance(settings),
+            instance=instance,
         )
 
         bounds = {
@@ -95,16 +124,32 @@ class Gateway:
             "max_header_bytes": settings.max_header_bytes,
             "max_depth": settings.max_json_depth,
         }
-        mcp = MCPEndpoint(
-            ModernLeg(self.aggregator, self._streams, settings.keepalive_seconds),
-            LegacyLeg(self.aggregator, ClientSessions(self._keys), self._streams, settings.keepalive_seconds),
-            **bounds,
+        intake = Intake(**bounds)
+        sessions = ClientSessions(self._keys, self.bus)
+        subscriptions = Subscriptions(self.aggregator, self._streams, self.bus)
+        requests = LegacyRequests(self.aggregator, sessions, subscriptions, self.bus, baggage=settings.forward_baggage)
+        legacy = LegacyLeg(
+            self.aggregator,
+            requests,
+            sessions,
+            subscriptions,
+            self._streams,
+            Records(self.bus, settings.resume_events),
+            settings.keepalive_seconds,
         )
-        leaves: dict[str, ASGIApp] = {"mcp": mcp, "api": OpenAPI(self.aggregator, app_url=settings.app_url, **bounds)}
+        modern = ModernLeg(self.aggregator, self._streams, settings.keepalive_seconds, baggage=settings.forward_baggage)
+        sse = HTTPWithSSE(self.aggregator, requests, subscriptions, self._keys, self._streams, intake, self.bus)
+        leaves: dict[str, ASGIApp] = {
+            "mcp": MCPEndpoint(modern, legacy, intake),
+            "sse": sse.stream,
+            "message": sse.message,
+            "api": OpenAPI(self.aggregator, app_url=settings.app_url, **bounds),
+        }
         app: ASGIApp = Leaves(leaves)
-        app = RateLimit(app, policy_of_endpoint)
+        shared: _Shared = {"take": self.bus.take, "when_away": settings.limits_without_redis}
+        app = RateLimit(app, policy_of_endpoint, **shared)
         used = source.used if source is not None else None
-        app = Authenticate(app, lambda: self.snapshot.keys, itemgetter("metamcp.endpoint"), used=used)
+        app = Authenticate(app, lambda: self.snapshot.keys, itemgetter("metamcp.endpoint"), used=used, **shared)
         app = SwaggerUI(app)
         app = OriginGuard(app, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
         app = NamespaceRouter(
@@ -208,13 +253,19 @@ class Gateway:
             await self.aclose()
 
     async def start(self) -> None:
-        """Start the servers; returns at once, as no server's health decides whether the gateway serves."""
-        if self._started:
-            return
-        self._started = True
-        self.aggregator.apply(self.snapshot)
-        if self.source is not None:
-            self._watching = asyncio.create_task(self._watch(self.source), name="watch configuration")
+        """Start the servers; waits for none of them, as no server's health decides whether the gateway serves.
+
+        Raises:
+            BusUnavailable: The other processes cannot be reached; nothing is started then.
+        """
+        async with self._starting:  # many requests may come first
+            if self._started:
+                return
+            await self.bus.start()
+            self._started = True
+            self.aggregator.apply(self.snapshot)
+            if self.source is not None:
+                self._watching = asyncio.create_task(self._watch(self.source), name="watch configuration")
 
     async def aclose(self) -> None:
         """End all streams and stop the servers; the gateway cannot be started again."""
@@ -226,6 +277,7 @@ class Gateway:
             await self.source.aclose()
         if self._started:
             await self.aggregator.aclose()
+        await self.bus.aclose()
 
     def close_streams(self) -> None:
         """End the streams on which clients listen for changes, so that a server can shut down."""
@@ -284,9 +336,8 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _instance(settings: Settings) -> str:
-    """Return a name for this gateway among others; processes that share keys and an address share it, too."""
-    if not settings.secret_keys or not settings.port:
-        return secrets.token_hex(6)
-    place = f"{socket.gethostname()} {settings.app_url} {settings.host} {settings.port}"
-    return hmac.digest(settings.secret_keys[0], f"metamcp instance {place}".encode(), "sha256").hex()[:12]
+class _Shared(TypedDict):
+    """How layers count what all processes count together."""
+
+    take: Take | None
+    when_away: WhenAway

@@ -22,16 +22,19 @@ _TOO_LARGE = (
 )
 
 
-def bounded(max_header_bytes: int) -> type[HttpToolsProtocol]:
+def bounded(max_header_bytes: int, *, drain_seconds: float = 0.0) -> type[HttpToolsProtocol]:
     """Return a protocol class for ``uvicorn.Config(http=...)``.
 
     Args:
         max_header_bytes: How much of a request may arrive before its headers are complete.
+        drain_seconds: How long a connection without a request stays open when the process is told to stop: a request
+            may be on its way there already, and is answered then. For processes of which another takes the new ones.
     """
 
     class BoundedHTTP(HttpToolsProtocol):
         _head_bytes = 0
         _in_head = True
+        _draining = False
         _head_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -63,6 +66,24 @@ def bounded(max_header_bytes: int) -> type[HttpToolsProtocol]:
             if self._head_timer is not None:
                 self._stop_timer()
             super().on_headers_complete()
+            if self._draining:
+                self.cycle.keep_alive = False
+
+        def shutdown(self) -> None:
+            if drain_seconds and self._idle:
+                self._draining = True
+                self._unset_keepalive_if_required()
+                self.loop.call_later(drain_seconds, self._close_if_idle)
+            else:
+                super().shutdown()
+
+        @property
+        def _idle(self) -> bool:
+            return self.cycle is None or self.cycle.response_complete
+
+        def _close_if_idle(self) -> None:
+            if self._idle:
+                self.transport.close()
 
         def _stop_timer(self) -> None:
             if self._head_timer is not None:

@@ -5,16 +5,20 @@ import contextlib
 import json
 import math
 import signal
+import socket
+from typing import Any
 
 import click
 import uvicorn
 
 from metamcp_asgi.aggregate.catalogue import Catalogue
+from metamcp_asgi.bus.open import open_bus
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.http_server import bounded
+from metamcp_asgi.settings import Settings
 from metamcp_asgi.tasks import Tasks
 
-__all__ = ["describe", "run"]
+__all__ = ["GatewayServer", "describe", "introduce", "options", "origin", "reach", "run"]
 
 
 def run(gateway: Gateway) -> int:
@@ -27,57 +31,105 @@ def run(gateway: Gateway) -> int:
         The exit code.
     """
     settings = gateway.settings
-    server = _Server(
-        uvicorn.Config(
-            gateway,
-            host=settings.host,
-            port=settings.port,
-            http=bounded(settings.max_header_bytes),
-            limit_concurrency=settings.max_connections,
-            lifespan="on",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
-        ),
+    config = uvicorn.Config(
         gateway,
+        host=settings.host,
+        port=settings.port,
+        http=bounded(settings.max_header_bytes),
+        log_config=None,
+        **options(settings),
     )
+    server = GatewayServer(config, gateway)
     # uvicorn raises the signal that ended it once more, for whoever runs it.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     return 0 if server.started else 1
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which also says what it serves, reloads on SIGHUP, and lets go of streams that never end."""
+def options(settings: Settings) -> dict[str, Any]:
+    """Return what uvicorn is told in one process and in many."""
+    return {
+        "limit_concurrency": settings.max_connections,
+        "lifespan": "on",
+        "ws": "none",
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_seconds),
+    }
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+
+async def reach(settings: Settings) -> None:
+    """See that the processes of this gateway can reach each other.
+
+    Raises:
+        BusUnavailable: They cannot.
+        ConfigError: The settings for it are wrong.
+    """
+    bus = open_bus(settings.redis_url, settings.redis_prefix)
+    await bus.start()
+    await bus.aclose()
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server, which also says what it serves, reloads on SIGHUP, and lets go of streams that never end.
+
+    Args:
+        config: uvicorn's configuration.
+        gateway: What is served.
+        introduces: Whether it says where clients connect to.
+        reports: Whether it says what has become of each server.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, gateway: Gateway, *, introduces: bool = True, reports: bool = True
+    ) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._introduces = introduces
+        self._reports = reports
         self._tasks = Tasks()
 
-    async def startup(self, sockets: object = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
         if not self.started:
             return
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGHUP, lambda: self._tasks.start(self._gateway.reload(), "reload")
         )
-        port = self.servers[0].sockets[0].getsockname()[1]
-        host = self._gateway.settings.host
-        host = f"[{host}]" if ":" in host else {"0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
-        _introduce(self._gateway, self._gateway.settings.app_url or f"http://{host}:{port}")
-        self._tasks.start(_report(self._gateway), "report the servers")
+        if self._introduces:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            introduce(self._gateway, origin(self._gateway.settings, port))
+        if self._reports:
+            self._tasks.start(_report(self._gateway), "report the servers")
 
-    async def shutdown(self, sockets: object = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in good order."""
         await self._tasks.aclose()
         # uvicorn waits for every response to end, and these end only when asked to.
         self._gateway.close_streams()
-        await super().shutdown(sockets)  # type: ignore[arg-type]
+        await super().shutdown(sockets)
 
 
-def _introduce(gateway: Gateway, base: str) -> None:
+def origin(settings: Settings, port: int) -> str:
+    """Return the URL at which clients of this machine, or those of ``APP_URL``, find the gateway.
+
+    Args:
+        settings: Where it listens.
+        port: The port that it has got.
+    """
+    host = settings.host
+    host = f"[{host}]" if ":" in host else {"0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return settings.app_url or f"http://{host}:{port}"
+
+
+def introduce(gateway: Gateway, base: str) -> None:
+    """Print what is served and how clients connect.
+
+    Args:
+        gateway: What is served.
+        base: Its URL without a slash at its end.
+    """
     endpoints = gateway.snapshot.endpoints
     click.echo(f"metamcp serves {gateway.name} on {base}\n")
     for name, endpoint in endpoints.items():

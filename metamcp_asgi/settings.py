@@ -60,7 +60,17 @@ class Settings(Struct, frozen=True, kw_only=True):
         keepalive_seconds: Seconds of silence on a stream before a comment is sent.
         connect_concurrency: Servers that are being connected to at the same time.
         session_idle_seconds: Seconds after which an idle upstream session that isn't shared is closed.
+        resume_events: Events of clients' streams that are kept, so that a stream can be resumed; 0: none can be.
+        input_seconds: Seconds that a user has to answer a server's question before the call is given up.
+        forward_baggage: Whether servers are told the ``baggage`` of a client's trace, which may say anything.
         shutdown_seconds: Seconds that calls in flight may take to finish when the process is told to stop.
+        redis_url: The Redis that all processes of this gateway share, ``redis://`` or, with TLS, ``rediss://``, with
+            user and password; ``None``: this process is the only one. ``METAMCP_REDIS_URL``, else ``REDIS_URL``.
+        redis_prefix: Of all keys there, so that several gateways can share one Redis.
+        limits_without_redis: What rate limits do while Redis is away: ``local``, each process counts for itself, or
+            ``refuse``.
+        workers: Processes that serve; more than one needs ``redis_url``.
+        stdio_socket: Where ``metamcp-stdio`` listens, which runs the stdio servers then; ``None``: this process does.
 
     From ``max_body_bytes`` on, the variable is ``METAMCP_`` and the field's name in upper case.
     """
@@ -85,13 +95,23 @@ class Settings(Struct, frozen=True, kw_only=True):
     stale_seconds: float = 30.0
     keepalive_seconds: float = 15.0
     connect_concurrency: int = 8
+    resume_events: int = 4096
+    input_seconds: float = 600.0
     session_idle_seconds: float = 300.0
+    forward_baggage: bool = False
     shutdown_seconds: float = 5.0
+    redis_url: str | None = None
+    redis_prefix: str = "metamcp"
+    limits_without_redis: Literal["local", "refuse"] = "local"
+    workers: int = 1
+    stdio_socket: Path | None = None
 
     def __repr__(self) -> str:
         shown = (
             f"{field}=<{len(self.secret_keys)} hidden>"
             if field == "secret_keys"
+            else "redis_url=<hidden>"
+            if field == "redis_url" and self.redis_url is not None
             else f"{field}={getattr(self, field)!r}"
             for field in self.__struct_fields__
         )
@@ -217,6 +237,31 @@ def _app_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _redis_url(text: str) -> str:
+    # What is wrong is not shown: there may be a password in it.
+    if not re.match(r"(rediss?://[^/?#]|unix://[^?#]*/)", text) or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(
+            "must look like redis://host:6379/0, or rediss://user:password@host:6379/0 for TLS, or unix:///path/to/socket"
+        )
+    return text
+
+
+def _redis_prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
+        raise ValueError("may only have letters, digits and . _ : -, at most 64")
+    return text
+
+
+def _limits_without_redis(text: str) -> str:
+    if text not in ("local", "refuse"):
+        raise ValueError('must be "local", where each process counts for itself, or "refuse"')
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def _listed(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
@@ -271,6 +316,7 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "METAMCP_ALLOWED_ORIGINS": ("allowed_origins", _origins),
     "EXTRA_TRUSTED_ORIGINS": ("allowed_origins", _origins),
     "METAMCP_SECRET_KEYS": ("secret_keys", _secrets),
+    "REDIS_URL": ("redis_url", _redis_url),
 } | {
     f"{_PREFIX}{field.upper()}": (field, read)
     for field, read in {
@@ -288,7 +334,15 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "stale_seconds": _seconds,
         "keepalive_seconds": _seconds,
         "connect_concurrency": _integer(1),
+        "resume_events": _integer(0),
+        "input_seconds": _seconds,
         "session_idle_seconds": _seconds,
+        "forward_baggage": _flag,
         "shutdown_seconds": _seconds,
+        "redis_url": _redis_url,
+        "redis_prefix": _redis_prefix,
+        "limits_without_redis": _limits_without_redis,
+        "workers": _integer(1, 1024),
+        "stdio_socket": _path,
     }.items()
 }

@@ -22,6 +22,10 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        """How many are running."""
+        return len(self._running)
+
     def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run ``work``; an exception that it lets through is logged as the defect that it is."""
         task = asyncio.create_task(work, name=name)

@@ -102,23 +102,34 @@ class Deadline:
             deadline.stop()
     """
 
-    __slots__ = ("_cancelling", "_delay", "_delayed", "_expired", "_task")
+    __slots__ = ("_cancelling", "_delay", "_delayed", "_expired", "_paused", "_task")
 
     def __init__(self, delay: Delay) -> None:
         self._task = task = delay.current_task()
         self._cancelling = task.cancelling()
         self._expired = False
+        self._paused = 0
         self._delay = delay
         self._delayed = delay.call(self._expire)
 
     def restart(self) -> None:
-        """Let the time begin anew."""
-        if not self._expired:
+        """Let the time begin anew, unless it is paused."""
+        if not self._expired and not self._paused:
             self._delay.restart(self._delayed)
 
-    def stop(self) -> None:
-        """Let the task run on, however long."""
+    def pause(self) -> None:
+        """Let no time pass until as many calls of ``resume`` have come as of this."""
+        self._paused += 1
         self._delayed.cancel()
+
+    def resume(self) -> None:
+        """End one pause; with the last one, the time begins anew."""
+        self._paused -= 1
+        self.restart()
+
+    def stop(self) -> None:
+        """Let the task run on, however long; what still comes to restart or to resume is too late."""
+        self.pause()
 
     def expired(self) -> bool:
         """Tell whether it was this deadline, and nobody else, that cancelled the task; call once, on cancellation."""

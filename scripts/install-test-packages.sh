@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the programs of Debian that tests and benchmarks start as private instances: nginx, wrk and PostgreSQL.
+# Installs the programs of Debian that tests and benchmarks start as private instances: nginx, wrk, PostgreSQL
+# and Redis.
 # As root it installs what is missing; otherwise it names the command to run. Nothing is done when all are there.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -8,6 +9,7 @@ missing=
 command -v nginx >/dev/null || missing="$missing nginx-light"
 command -v wrk >/dev/null || missing="$missing wrk"
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+command -v redis-server >/dev/null || missing="$missing redis-server"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from tests.databases import database, postgres, postgres_url, store  # noqa: F401 - fixtures
 from tests.places import BIN, ROOT
 from tests.processes import Program, running
+from tests.redis import prefix, redis, shared_redis  # noqa: F401 - fixtures
 
 # Property tests are not timed: other tests run beside them.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,5 +1,6 @@
 """Private databases for tests: a PostgreSQL server for the session, and a database for each test in it or in SQLite."""
 
+import contextlib
 import getpass
 import itertools
 import os
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -33,25 +35,41 @@ def _programs() -> Path:
     raise AssertionError("PostgreSQL is missing: run `make test-environment`")
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server of this session, on a socket in its own folder; yields the URL of its first database."""
-    programs = _programs()
-    # The server refuses to run as root, and a socket's path must be short.
-    user = getpass.getuser()
-    if os.geteuid() == 0:
-        user = next(name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()})
-    account = pwd.getpwnam(user)
-    identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    try:
-        os.chown(folder, account.pw_uid, account.pw_gid)
-        data = folder / "data"
-        command = [programs / "initdb", "-D", data, "-U", "metamcp", "-A", "trust", "-E", "UTF8", "--no-sync", "-N"]
-        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=60, **identity)
+class PostgreSQL:
+    """A PostgreSQL server on a socket in its own folder, which can be killed, stopped and started again."""
+
+    def __init__(self) -> None:
+        self._programs = _programs()
+        # The server refuses to run as root, and a socket's path must be short.
+        user = getpass.getuser()
+        if os.geteuid() == 0:
+            user = next(name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()})
+        account = pwd.getpwnam(user)
+        self._identity: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            self._identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._server: subprocess.Popen[bytes] | None = None
+        try:
+            os.chown(self._folder, account.pw_uid, account.pw_gid)
+            options = ["-U", "metamcp", "-A", "trust", "-E", "UTF8", "--no-sync", "-N"]
+            command = [self._programs / "initdb", "-D", self._folder / "data", *options]
+            subprocess.run(command, check=True, capture_output=True, cwd=self._folder, timeout=60, **self._identity)
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Of its first database."""
+        return f"postgresql://metamcp@/postgres?host={self._folder}"
+
+    def start(self) -> None:
+        """Starts it, with what it was last told, and waits until it answers."""
         options = {
             "listen_addresses": "",
-            "unix_socket_directories": str(folder),
+            "unix_socket_directories": str(self._folder),
             "fsync": "off",
             "full_page_writes": "off",
             "synchronous_commit": "off",
@@ -59,26 +77,51 @@ def postgres() -> Iterator[str]:
             "shared_buffers": "32MB",
         }
         arguments = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [programs / "postgres", "-D", data, *arguments], cwd=folder, stdout=log, stderr=log, **identity
+        command: list[str | Path] = [self._programs / "postgres", "-D", self._folder / "data", *arguments]
+        log = self._folder / "log"
+        with log.open("ab") as output:
+            server: subprocess.Popen[bytes] = subprocess.Popen(
+                command, cwd=self._folder, stdout=output, stderr=output, start_new_session=True, **self._identity
             )
-        try:
-            url = f"postgresql://metamcp@/postgres?host={folder}"
-            ready = [programs / "pg_isready", "-h", folder, "-t", "1"]
-            for _ in range(300):
-                if subprocess.run(ready, capture_output=True, timeout=10).returncode == 0:
-                    break
-                assert server.poll() is None, (folder / "log").read_text()
-                time.sleep(0.05)
-            else:
-                raise AssertionError((folder / "log").read_text())
-            yield url
-        finally:
-            server.send_signal(signal.SIGQUIT)
-            server.wait(30)
+        self._server = server
+        ready: list[str | Path] = [self._programs / "pg_isready", "-h", self._folder, "-t", "1"]
+        for _ in range(300):
+            if subprocess.run(ready, capture_output=True, timeout=10).returncode == 0:
+                return
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(log.read_text())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to it and to the process of each connection, which have sessions of their own."""
+        assert self._server is not None
+        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children").read_text().split()
+        for pid in (self._server.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Kills all its processes at once."""
+        assert self._server is not None
+        self.signal(signal.SIGKILL)
+        self._server.wait(30)
+
+    def close(self) -> None:
+        """Ends it."""
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait(30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server of this session; yields the URL of its first database."""
+    server = PostgreSQL()
+    try:
+        yield server.url
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        server.close()
 
 
 _spare: list[str] = []

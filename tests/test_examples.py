@@ -1,7 +1,6 @@
 """The programs of `examples/` run as their first lines say, and do what they are for."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import sys
@@ -92,15 +91,7 @@ async def test_two_gateways_in_one_application(config):
         assert len(pids) == 2
 
 
-WORKERS = [
-    "asgi",
-    pytest.param(
-        "uvicorn_worker.UvicornWorker",
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("uvicorn_worker") is None, reason="the package uvicorn-worker is not installed"
-        ),
-    ),
-]
+WORKERS = ["asgi", "uvicorn_worker.UvicornWorker", "metamcp_asgi.worker.GatewayWorker"]
 
 
 @pytest.mark.parametrize("worker", WORKERS)

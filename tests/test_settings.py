@@ -55,12 +55,18 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("METAMCP_MAX_JSON_DEPTH", "32", "max_json_depth", 32),
         ("METAMCP_MAX_STREAMS", "1", "max_streams", 1),
         ("METAMCP_MAX_CHILDREN", "1", "max_children", 1),
+        ("METAMCP_REDIS_URL", "rediss://:p@redis.example:6380/1", "redis_url", "rediss://:p@redis.example:6380/1"),
+        ("REDIS_URL", "unix:///run/redis.sock", "redis_url", "unix:///run/redis.sock"),
+        ("METAMCP_REDIS_PREFIX", "team-a", "redis_prefix", "team-a"),
+        ("METAMCP_LIMITS_WITHOUT_REDIS", "refuse", "limits_without_redis", "refuse"),
+        ("METAMCP_STDIO_SOCKET", "/run/metamcp/stdio", "stdio_socket", Path("/run/metamcp/stdio")),
         ("METAMCP_SERVER_DEADLINE", "0.5", "server_deadline", 0.5),
         ("METAMCP_PAGE_SIZE", "10", "page_size", 10),
         ("METAMCP_STALE_SECONDS", "1", "stale_seconds", 1.0),
         ("METAMCP_KEEPALIVE_SECONDS", "5", "keepalive_seconds", 5.0),
         ("METAMCP_CONNECT_CONCURRENCY", "2", "connect_concurrency", 2),
         ("METAMCP_SESSION_IDLE_SECONDS", "1", "session_idle_seconds", 1.0),
+        ("METAMCP_FORWARD_BAGGAGE", "true", "forward_baggage", True),
     ],
 )  # fmt: skip
 def test_a_variable(name: str, text: str, field: str, value: object) -> None:
@@ -98,6 +104,9 @@ def test_every_field_has_a_variable(caplog: pytest.LogCaptureFixture) -> None:
         ("TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", "2", "must be 1, true, yes"),
         ("METAMCP_MAX_BODY_BYTES", "4MiB", "whole number of at least 1024"),
         ("METAMCP_MAX_CHILDREN", "0", "at least 1"),
+        ("METAMCP_REDIS_URL", "redis.example:6379", "redis://host:6379/0"),
+        ("METAMCP_REDIS_PREFIX", "{tag}", "letters"),
+        ("METAMCP_LIMITS_WITHOUT_REDIS", "open", '"local"'),
         ("METAMCP_PAGE_SIZE", "9" * 40, "whole number"),
         ("METAMCP_SERVER_DEADLINE", "0", "greater than 0"),
         ("METAMCP_SERVER_DEADLINE", "nan", "seconds"),
@@ -176,3 +185,12 @@ def test_neither_yaml_nor_dotenv_is_imported_before_it_is_needed(tmp_path: Path)
         "sys.exit(', '.join({'yaml', 'dotenv', 'mcp'} & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_our_own_variable_for_redis_wins_and_is_never_shown() -> None:
+    found = settings(METAMCP_REDIS_URL="redis://:hush-hush@ours:1", REDIS_URL="redis://theirs:1")
+    assert found.redis_url == "redis://:hush-hush@ours:1"
+    assert "hush-hush" not in repr(found)
+    with pytest.raises(ConfigError) as caught:
+        settings(REDIS_URL="http://:hush-hush@ours:1")
+    assert "hush-hush" not in str(caught.value)

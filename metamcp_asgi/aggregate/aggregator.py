@@ -8,21 +8,24 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from metamcp_asgi.aggregate import failures
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
-from metamcp_asgi.aggregate.dispatch import answer, dispatch
+from metamcp_asgi.aggregate.dispatch import Ways, answer, dispatch, find
 from metamcp_asgi.aggregate.middleware.chain import Chain, build
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
-from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.aggregate.published import Route
+from metamcp_asgi.aggregate.watches import Watches
+from metamcp_asgi.config.snapshot import ANONYMOUS, Principal, Snapshot
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol.hops import reading
 from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST
-from metamcp_asgi.protocol.outcome import Outcome
+from metamcp_asgi.protocol.outcome import Failure, Outcome
+from metamcp_asgi.upstream.interface import Happening, Server, Updated
 from metamcp_asgi.upstream.pool import Pool
 from metamcp_asgi.upstream.request import Change
 from metamcp_asgi.upstream.runtime import Runtime
-from metamcp_asgi.upstream.server import Happening, Server
 
 __all__ = ["Aggregator"]
 
@@ -40,12 +43,14 @@ class Aggregator:
         stale_seconds: How long the lists of a lost server are still published.
         idle_seconds: How long an upstream session that is not shared is kept unused.
         instance: The name of this gateway among others.
+        ways: What a call can be beyond one request and its response; closed with the aggregator.
     """
 
     def __init__(
         self,
         runtime: Runtime,
         pager: Pager,
+        ways: Ways,
         *,
         deadline: float,
         stale_seconds: float,
@@ -54,6 +59,9 @@ class Aggregator:
     ) -> None:
         self.pool = Pool(runtime, self._happened, idle_seconds=idle_seconds)
         self._pager = pager
+        self._ways = ways
+        self._answer = partial(answer, ways)
+        self._watches = Watches()
         self._deadline = deadline
         self._instance = instance
         self._stale_seconds = stale_seconds
@@ -76,7 +84,7 @@ class Aggregator:
         for name, config in snapshot.namespaces.items():
             served = self._namespaces.get(name)
             same = served is not None and served.config == config
-            chains[name] = served.chain if served is not None and same else build(config, answer)
+            chains[name] = served.chain if served is not None and same else build(config, self._answer)
         self.pool.apply(snapshot.servers)
         old, self.catalogues = self.catalogues, {}
         for name, server in self.pool.servers.items():
@@ -87,6 +95,7 @@ class Aggregator:
                 kept = Catalogue(server, self._changed, self._stale_seconds)
             self.catalogues[name] = kept
         self._catalogue_of = {catalogue.server: catalogue for catalogue in self.catalogues.values()}
+        self._watches.move(self.pool.servers)
         for catalogue in old.values():
             task = asyncio.create_task(catalogue.aclose())
             self._closing.add(task)
@@ -123,7 +132,7 @@ class Aggregator:
         served = self._endpoints.get(call.endpoint)
         if served is None:
             raise ProtocolError(INVALID_REQUEST, f"Endpoint {call.endpoint} no longer exists")
-        return await dispatch(call, served[0], private=served[1])
+        return await dispatch(call, served[0], self._ways, private=served[1])
 
     def namespace(self, endpoint: str) -> Running | None:
         """Return the running namespace behind an endpoint, if that exists."""
@@ -133,7 +142,7 @@ class Aggregator:
     def instructions(self, endpoint: str) -> str:
         """Return what a model should know of an endpoint; may be empty."""
         running = self.namespace(endpoint)
-        return running.config.description if running is not None else ""
+        return running.instructions() if running is not None else ""
 
     def listen(self, endpoint: str, listener: Callable[[list[Change]], None]) -> Callable[[], None]:
         """Have ``listener`` told which kinds of list have changed on an endpoint; return what ends that."""
@@ -142,10 +151,34 @@ class Aggregator:
             self._told[endpoint] = self._published(endpoint)
         return partial(self._unlisten, endpoint, listener)
 
+    async def subscribe(
+        self, endpoint: str, uri: str, listener: Callable[[str], None], principal: Principal = ANONYMOUS
+    ) -> Failure | Callable[[], None]:
+        """Have ``listener`` told of changes of a resource.
+
+        Args:
+            endpoint: Where it is published.
+            uri: Its published URI.
+            listener: Gets the published URI of what has changed: the resource itself, or something below it (RE-06).
+            principal: Who wants to know.
+
+        Returns:
+            What ends that, or why it cannot be.
+        """
+        served = self._endpoints.get(endpoint)
+        if served is None:
+            return Failure(INVALID_REQUEST, f"Endpoint {endpoint} no longer exists")
+        found = await find(Call(endpoint, principal, "resources/read", {}, target=uri), served[0])
+        if not isinstance(found, Route):
+            return failures.not_found(uri)
+        return await self._watches.add(found, uri, listener)
+
     async def aclose(self) -> None:
         """Stop all servers."""
         if self._timer is not None:
             self._timer.cancel()
+        await self._ways.interaction.aclose()
+        await self._watches.aclose()
         await asyncio.gather(*(catalogue.aclose() for catalogue in self.catalogues.values()), *self._closing)
         await self.pool.aclose()
 
@@ -157,6 +190,9 @@ class Aggregator:
             self._told.pop(endpoint, None)
 
     def _happened(self, server: Server, happening: Happening) -> None:
+        if isinstance(happening, Updated):
+            self._watches.updated(server, happening.uri)
+            return
         # Not by name: two owners may each have a server of one name.
         catalogue = self._catalogue_of.get(server)
         if catalogue is not None:

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -19,11 +19,11 @@ from metamcp_asgi.errors import UpstreamError, UpstreamProtocolError
 from metamcp_asgi.protocol.headers import ParamHeader, param_headers
 from metamcp_asgi.protocol.hops import VIA, Hops
 from metamcp_asgi.protocol.jsonrpc import METHOD_NOT_FOUND, Members, decode_members, encode
-from metamcp_asgi.protocol.outcome import Failure
+from metamcp_asgi.protocol.outcome import Failure, Result
 from metamcp_asgi.protocol.revisions import LISTS
 from metamcp_asgi.tasks import Tasks
+from metamcp_asgi.upstream.interface import Server
 from metamcp_asgi.upstream.request import Change, Request
-from metamcp_asgi.upstream.server import Happening, Server
 
 __all__ = ["Catalogue", "Entry", "Listing"]
 
@@ -105,7 +105,7 @@ class Catalogue:
         self._again: set[Change] = set()
         self._tasks = Tasks()
 
-    def happened(self, happening: Happening) -> None:
+    def happened(self, happening: Literal["ready", "lost"] | Change) -> None:
         """Take what the server's connection tells."""
         if happening == "lost":
             self.error, self.attempted = self.server.error, True
@@ -213,6 +213,8 @@ class Catalogue:
                 if outcome.code == METHOD_NOT_FOUND:
                     break
                 raise UpstreamProtocolError(f"refused {method}: {outcome.message[:200]} ({outcome.code})")
+            if not isinstance(outcome, Result):
+                raise UpstreamProtocolError(f"asked for input in answer to {method}")
             members = outcome.split()
             page_expires, page_public = self._freshness(members, started)
             expires, public = min(expires, page_expires), public and page_public

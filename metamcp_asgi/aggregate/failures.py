@@ -1,23 +1,27 @@
 """What a client is told of a server's error (eras.md 2.12): never a code that would mean something else from us."""
 
+from metamcp_asgi.aggregate.call import Call
+from metamcp_asgi.aggregate.interaction.interaction import URL_REQUIRED
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RESOURCE_NOT_FOUND
 from metamcp_asgi.protocol.outcome import Failure, internal
 
 __all__ = ["not_found", "public"]
 
 
-def public(failure: Failure, method: str, uri: str) -> Failure:
+def public(failure: Failure, call: Call) -> Failure:
     """Return the failure in the semantics of the modern revisions.
 
     Args:
         failure: What the server answered.
-        method: The method that was called.
-        uri: The resource that was read, as the endpoint publishes it.
+        call: What it was called with, in the names that the endpoint publishes.
     """
-    code = failure.code
+    code, method = failure.code, call.method
     if method == "resources/read" and code in (RESOURCE_NOT_FOUND, INVALID_PARAMS):
-        return not_found(uri, failure.message)
+        return not_found(call.target, failure.message)
     if code == MISSING_CAPABILITY:
+        return failure
+    if code == URL_REQUIRED and call.ask is not None and call.capabilities.url:
+        # Its client speaks the one revision that knows the code.
         return failure
     if -32099 <= code <= -32000:
         # Codes without a shared meaning, and codes that would speak of the client's own request (ER-01).

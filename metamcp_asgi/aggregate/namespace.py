@@ -30,6 +30,11 @@ NESTED_SECONDS = 1.0
 """How long another gateway's list request waits for servers that were never read: two that read each other would wait
 for each other. Of what comes later it is told."""
 
+MAX_INSTRUCTIONS = 8_192
+"""Characters of one server's instructions that are passed on."""
+MAX_ALL_INSTRUCTIONS = 65_536
+"""Characters of all instructions together; they are part of what a client puts before its model."""
+
 _KIND_OF: dict[str, Change] = {method: kind for kind, methods in LISTS_OF.items() for method in methods}
 
 
@@ -82,6 +87,15 @@ class Running:
         if self._view is None:
             self._view = build(self.config, self.catalogues)
         return self._view
+
+    def instructions(self) -> str:
+        """Return what a model should know: the namespace's own words, then those of its servers that are there now."""
+        parts = [self.config.description] if self.config.description else []
+        for catalogue in self.catalogues:
+            peer = catalogue.server.peer
+            if peer is not None and (told := peer.instructions.strip()):
+                parts.append(f"## {catalogue.server.name}\n\n{told[:MAX_INSTRUCTIONS]}")
+        return "\n\n".join(parts)[:MAX_ALL_INSTRUCTIONS]
 
     def outdate(self) -> None:
         """Have the view built anew when it is next needed: a catalogue has changed."""

@@ -6,7 +6,7 @@ One pass over the same entries decides both what is listed and what is callable 
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -20,6 +20,8 @@ from metamcp_asgi.protocol.jsonrpc import Members, encode
 __all__ = ["Publisher"]
 
 logger = logging.getLogger("metamcp.catalogue")
+
+_NO_TASKS: Final = Raw(b'{"taskSupport":"forbidden"}')
 
 
 class _Named(Struct, gc=False):
@@ -56,7 +58,13 @@ class Publisher:
         """
         server = catalogue.server
         route = Route(
-            server, catalogue, entry.key, Raw(encode(entry.key)), entry.params, self._renamed.get(server.name)
+            server,
+            catalogue,
+            entry.key,
+            Raw(encode(entry.key)),
+            entry.params,
+            self._renamed.get(server.name),
+            _decode_object(entry.members.get("execution")).get("taskSupport") == "required",
         )
         self._all.append(_Named(index, entry, route, override, override.name or entry.key))
 
@@ -119,6 +127,9 @@ def _item(name: str, named: _Named) -> Item:
     if override.annotations is not None:
         own = _decode_object(members.get("annotations"))
         members["annotations"] = Raw(encode({**own, **override.annotations}))
+    if "execution" in members:
+        # Tasks of 2025-11-25 are not offered: what needs one is driven here (eras.md 2.13).
+        members["execution"] = _NO_TASKS
     if named.route.renamed is not None and "_meta" in members:
         members["_meta"] = _with_published_ui(members["_meta"], named.route.renamed)
     return item_of((named.index, named.entry.key), members)
@@ -126,11 +137,16 @@ def _item(name: str, named: _Named) -> Item:
 
 def _with_published_ui(meta: Raw, renamed: Renamed) -> Raw:
     """Return a tool's ``_meta`` with the URI of its MCP App as it is published (AP-01)."""
-    decoded = _decode_object(meta)
-    ui = decoded.get("ui")
-    if not isinstance(ui, dict) or not isinstance(ui.get("resourceUri"), str):
+    if b"resourceUri" not in bytes(meta):
         return meta
-    return Raw(encode({**decoded, "ui": {**ui, "resourceUri": renamed.published(ui["resourceUri"])}}))
+    changed = _decode_object(meta)
+    ui = changed.get("ui")
+    if isinstance(ui, dict) and isinstance(uri := ui.get("resourceUri"), str):
+        changed["ui"] = {**ui, "resourceUri": renamed.published(uri)}
+    # Before SEP-1865 was final it was a key of its own, which kits for servers write as well.
+    if isinstance(uri := changed.get("ui/resourceUri"), str):
+        changed["ui/resourceUri"] = renamed.published(uri)
+    return Raw(encode(changed))
 
 
 def _decode_object(value: Raw | None) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.published import Item
 from metamcp_asgi.aggregate.view import View
 from metamcp_asgi.errors import ProtocolError
+from metamcp_asgi.protocol import downgrade
 from metamcp_asgi.protocol.hops import VIA
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, encode
 from metamcp_asgi.protocol.meta import SERVER_INFO, UNAVAILABLE
-from metamcp_asgi.protocol.revisions import LISTS
+from metamcp_asgi.protocol.revisions import LATEST_LEGACY, LISTS
 from metamcp_asgi.protocol.sealed import Sealer
 
 __all__ = ["Cursor", "Page", "Pager"]
@@ -46,10 +47,14 @@ class Cursor(Struct, frozen=True, array_like=True):
 class Page(Struct, frozen=True, gc=False):
     """A page, ready to be sent to either era: a small head, and a tail that also closes the response around it.
 
-    ``expires`` is on the clock of ``time.monotonic``. ``whole`` tells that it is the only page, so that it is the same
-    for everybody.
+    ``legacy_tail`` is for the latest legacy revision; ``tail`` knows those for older ones, of which each is made when
+    somebody first wants it. ``expires`` is on the clock of ``time.monotonic``. ``whole`` tells that it is the only
+    page, so that it is the same for everybody.
     """
 
+    method: str
+    items: Sequence[Item]
+    end: bytes
     legacy_head: bytes
     legacy_tail: bytes
     modern_tail: bytes
@@ -58,6 +63,17 @@ class Page(Struct, frozen=True, gc=False):
     whole: bool
     before_ttl: bytes
     after_ttl: bytes
+    older: dict[str, bytes] = {}
+
+    def tail(self, revision: str) -> bytes:
+        """Return the tail for a client of a legacy revision (eras.md 2.17)."""
+        if revision == LATEST_LEGACY:
+            return self.legacy_tail
+        tail = self.older.get(revision)
+        if tail is None:
+            lines = [downgrade.item(item.legacy, self.method, revision) for item in self.items]
+            tail = self.older[revision] = b",".join(lines) + self.end
+        return tail
 
     @property
     def fresh(self) -> bool:
@@ -125,10 +141,14 @@ class Pager:
             cursor = b',"nextCursor":%b' % encode(self._sealer.seal(token))
         opening = b'"%b":[' % LISTS[call.method].encode()
         signed = encode({**meta, SERVER_INFO: self._server_info})
+        end = b"]%b}}" % cursor
         return Page(
+            method=call.method,
+            items=shown,
+            end=end,
             legacy_head=b'{"_meta":%b,%b' % (encode(meta), opening) if meta else b"{" + opening,
-            legacy_tail=b"%b]%b}}" % (b",".join(item.legacy for item in shown), cursor),
-            modern_tail=b"%b]%b}}" % (b",".join(item.modern for item in shown), cursor),
+            legacy_tail=b",".join([item.legacy for item in shown]) + end,
+            modern_tail=b",".join([item.modern for item in shown]) + end,
             expires=view.expires[call.method],
             complete=not view.unavailable,
             whole=not start and not more,

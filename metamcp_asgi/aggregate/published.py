@@ -7,9 +7,10 @@ from msgspec import Raw, Struct
 
 from metamcp_asgi.aggregate.catalogue import Catalogue, Entry
 from metamcp_asgi.protocol import uris
+from metamcp_asgi.protocol.downgrade import object_schema
 from metamcp_asgi.protocol.headers import ParamHeader
 from metamcp_asgi.protocol.jsonrpc import Members, encode
-from metamcp_asgi.upstream.server import Server
+from metamcp_asgi.upstream.interface import Server
 
 __all__ = ["Item", "Renamed", "Route", "entries_of", "item_of"]
 
@@ -18,7 +19,8 @@ class Route(Struct, frozen=True, gc=False):
     """Where a published name leads.
 
     ``key`` is the name or URI at the server, ``raw`` the same as JSON. ``renamed`` knows those of the server's URIs
-    that are published in another form, because another server has them, too.
+    that are published in another form, because another server has them, too. ``task`` says of a tool that it only runs
+    as a task of 2025-11-25.
     """
 
     server: Server
@@ -27,6 +29,7 @@ class Route(Struct, frozen=True, gc=False):
     raw: Raw
     params: tuple[ParamHeader, ...] = ()
     renamed: "Renamed | None" = None
+    task: bool = False
 
 
 class Renamed(Struct, frozen=True):
@@ -61,7 +64,7 @@ class Renamed(Struct, frozen=True):
 
 
 class Item(Struct, frozen=True, gc=False):
-    """One line of a published list: its place in the order, and its JSON for either era."""
+    """One line of a published list: its place in the order, and its JSON for the latest revision of either era."""
 
     place: tuple[int, str]
     modern: bytes
@@ -70,9 +73,13 @@ class Item(Struct, frozen=True, gc=False):
 
 def item_of(place: tuple[int, str], members: Members) -> Item:
     """Return a definition as a line of the list for either era."""
-    legacy = encode(members)
-    # `execution` is a field of 2025-11-25 that 2026-07-28 does not have (eras.md 2.4).
-    modern = encode({k: v for k, v in members.items() if k != "execution"}) if "execution" in members else legacy
+    modern = legacy = encode(members)
+    # `execution` is a field of 2025-11-25 that 2026-07-28 does not have (eras.md 2.4), which in turn knows results that
+    # are no objects (TO-06).
+    if "execution" in members:
+        modern = encode({name: value for name, value in members.items() if name != "execution"})
+    if not object_schema(members.get("outputSchema")):
+        legacy = encode({name: value for name, value in members.items() if name != "outputSchema"})
     return Item(place, modern, legacy)
 
 

@@ -27,8 +27,9 @@ class View(Struct, frozen=True):
     """What a namespace publishes at one moment.
 
     ``tools`` and ``prompts`` are keyed by every name that may be called, listed or not; ``refused`` are the names of
-    tools that are switched off. ``items``, ``expires`` (on the clock of ``time.monotonic``) and ``public`` are keyed by
-    list method. ``unavailable`` tells which servers are missing from the lists or outdated, and why.
+    tools that are switched off. ``references`` are the templates by their published text. ``items``, ``expires`` (on
+    the clock of ``time.monotonic``) and ``public`` are keyed by list method. ``unavailable`` tells which servers are
+    missing from the lists or outdated, and why.
     """
 
     tools: Mapping[str, Route]
@@ -36,6 +37,7 @@ class View(Struct, frozen=True):
     prompts: Mapping[str, Route]
     resources: Mapping[str, Route]
     templates: Sequence[tuple[re.Pattern[str], Route]]
+    references: Mapping[str, Route]
     schemes: Mapping[str, Route]
     items: Mapping[str, Sequence[Item]]
     expires: Mapping[str, float]
@@ -84,6 +86,7 @@ def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
         prompts=prompt_routes,
         resources=resource_routes,
         templates=[(uris.template_pattern(template), route) for template, route in templates.items()],
+        references=templates,
         schemes=resources.schemes([*resource_routes.values(), *templates.values()]),
         items={
             "tools/list": tool_items,

@@ -12,10 +12,11 @@ from msgspec import Struct
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Bucket, Buckets, Take, WhenAway
 from metamcp_asgi.asgi.fixed import always
 from metamcp_asgi.asgi.query import hide_keys, key_in, without_keys
 from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, digest_of
+from metamcp_asgi.errors import MetaMCPError
 
 __all__ = ["Access", "Authenticate", "key_in_headers", "opened_by"]
 
@@ -51,6 +52,9 @@ class Authenticate:
         keys: Keys by ``digest_of`` the key, or a callable that gives the present ones, called once per request.
         access: What is asked for: one for all requests, or a callable that finds it in the scope.
         clock: Seconds, never going backwards.
+        take: Takes from buckets that many processes share, to count wrong keys in; ``None``: each process counts.
+        when_away: What happens with wrong keys while shared buckets cannot be reached: ``local`` counts in this
+            process's memory, ``refuse`` answers 429. Right keys are not held up.
         used: Called with the digest of each key that admitted a request; must be quick.
 
     Example::
@@ -73,9 +77,13 @@ class Authenticate:
         access: Callable[[Scope], Access | Endpoint] | Access | Endpoint = Access(),  # noqa: B008 - immutable
         *,
         clock: Callable[[], float] = time.monotonic,
+        take: Take | None = None,
+        when_away: WhenAway = "local",
         used: Callable[[bytes], object] | None = None,
     ) -> None:
         self.app = app
+        self._take = take
+        self._when_away = when_away
         self._used = used
         self._keys = keys if callable(keys) else always(keys)
         self._access = access if callable(access) else always(access)
@@ -133,17 +141,31 @@ class Authenticate:
 
     async def _refuse(self, scope: Scope, send: Send, access: Access | Endpoint) -> None:
         client = scope.get("client")
-        now = self._clock()
-        failures = self._failures.get((client[0] if client else "", access.name), FAILURES_PER_MINUTE, 60.0)
-        wait = failures.wait(now)
+        wait = await self._count(str(client[0]) if client else "", access.name)
         if wait:
             message = "Too many failed authentication attempts. Please try again later."
             body = {"error": "too_many_requests", "error_description": message}
             await send_refusal(scope, send, 429, body, [(b"retry-after", b"%d" % math.ceil(wait))])
             return
-        failures.take(now)
         body = {"error": "invalid_api_key", "error_description": "The provided API key is invalid or expired"}
         await send_refusal(scope, send, 401, body, _CHALLENGE)
+
+    async def _count(self, address: str, name: str) -> float:
+        """Count one wrong key, and return the seconds for which no other is looked at, 0.0 if this one is."""
+        if self._take is not None:
+            try:
+                empty, debts = await self._take(name, [(f"failures {address}", FAILURES_PER_MINUTE, 60.0)])
+            except MetaMCPError:
+                if self._when_away == "refuse":
+                    return 1.0
+            else:
+                return 0.0 if empty < 0 else Bucket.owing(FAILURES_PER_MINUTE, 60.0, debts[0], 0.0).wait(0.0)
+        now = self._clock()
+        failures = self._failures.get((address, name), FAILURES_PER_MINUTE, 60.0)
+        wait = failures.wait(now)
+        if not wait:
+            failures.take(now)
+        return wait
 
 
 def opened_by(scope: Scope, keys: Mapping[bytes, Key]) -> Callable[[Endpoint], bool]:

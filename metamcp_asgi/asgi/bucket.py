@@ -6,9 +6,21 @@ of ITU-T I.371): nothing has to be refilled, and no task runs. The clock is the 
 
 import math
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Literal, TypeAlias
 
-__all__ = ["Bucket", "Buckets"]
+__all__ = ["Bucket", "Buckets", "Take", "WhenAway"]
+
+Take: TypeAlias = Callable[[str, Sequence[tuple[str, int, float]]], Awaitable[tuple[int, Sequence[float]]]]
+"""Takes from buckets that many processes share: one from each of a group, or none if one of them is empty.
+
+Given the group and, for each bucket, its name, ``max_rate`` and ``seconds``; answered with the index of the first empty
+one, -1 if there is none, and the seconds until each is full, after the taking. Raises a ``MetaMCPError`` when they
+cannot be reached.
+"""
+
+WhenAway: TypeAlias = Literal["local", "refuse"]
+"""What happens while shared buckets cannot be reached: each process counts for itself, or refuses."""
 
 _SLACK = 1e-3
 """Part of one request that rounding may give away, so that waiting exactly as long as told is enough."""
@@ -29,6 +41,13 @@ class Bucket:
         self._seconds = seconds
         self._interval = seconds / max_rate
         self._full_at = -math.inf
+
+    @classmethod
+    def owing(cls, max_rate: int, seconds: float, debt: float, now: float) -> "Bucket":
+        """Return a bucket that will be full again ``debt`` seconds after ``now``."""
+        bucket = cls(max_rate, seconds)
+        bucket._full_at = now + debt
+        return bucket
 
     def wait(self, now: float) -> float:
         """Return the seconds until a request is admitted: 0.0 when it is admitted at ``now``. Takes nothing."""

@@ -5,6 +5,7 @@ request of every method counts as one. The headers are those of draft-ietf-httpa
 with a single ``RateLimit`` field.
 """
 
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Hashable
@@ -13,14 +14,20 @@ from typing import TypeAlias
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
-from metamcp_asgi.asgi.bucket import Bucket, Buckets
+from metamcp_asgi.asgi.bucket import Bucket, Buckets, Take, WhenAway
 from metamcp_asgi.asgi.fixed import always
 from metamcp_asgi.config.snapshot import ClientRateLimit, digest_of
 from metamcp_asgi.config.snapshot import RateLimit as EndpointRateLimit
+from metamcp_asgi.errors import MetaMCPError
 
 __all__ = ["Policy", "RateLimit", "policy_of_endpoint"]
 
 Policy: TypeAlias = tuple[EndpointRateLimit | None, ClientRateLimit | None]
+
+logger = logging.getLogger("metamcp")
+
+_Taken: TypeAlias = tuple[Bucket | None, Bucket | None, Bucket | None, float]
+"""The empty bucket that refuses, the client's and the endpoint's, and the moment of their taking."""
 
 _CREDENTIALS = (b"authorization", b"x-api-key")
 _LONGEST_VALUE = 64
@@ -62,12 +69,16 @@ class RateLimit:
     Both are token buckets that start full. The client's is asked first, and a request that one refuses takes nothing
     from the other. Every answer of a limited endpoint says in ``RateLimit`` what is left, a refusal also in
     ``Retry-After`` when to come again. Limits belong to the endpoint's name, so they outlast a new snapshot; changed
-    ones start anew. Each process counts for itself.
+    ones start anew. Each process counts for itself, unless ``take`` reaches buckets that all share; then the answers
+    are the same, exact over all processes.
 
     Args:
         app: The application inside.
         policy: The endpoint's and the client's limit: fixed, or found in the scope (``policy_of_endpoint``).
         clock: Seconds, never going backwards.
+        take: Takes from buckets that many processes share; ``None``: they are in this process's memory.
+        when_away: What happens while shared buckets cannot be reached: ``local`` counts in this process's memory,
+            ``refuse`` answers 503.
 
     Example::
 
@@ -86,8 +97,13 @@ class RateLimit:
         app: ASGIApp,
         policy: Callable[[Scope], Policy] | Policy,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        take: Take | None = None,
+        when_away: WhenAway = "local",
     ) -> None:
         self.app = app
+        self._take = take
+        self._when_away = when_away
         self._policy = policy if callable(policy) else always(policy)
         self._clock = clock
         self._limited: dict[str, _Limited] = {}
@@ -109,30 +125,65 @@ class RateLimit:
         if limited is None or limited.limit is not limit or limited.client_limit is not client_limit:
             limited = self._renew(name, limit, client_limit)
 
+        if self._take is not None:
+            try:
+                empty, client, bucket, now = await self._take_shared(self._take, limited, name, scope)
+            except MetaMCPError as error:
+                if self._when_away == "refuse":
+                    body = {"error": "Rate limits cannot be checked", "message": "Please try again in a moment."}
+                    logger.debug("Refused: %s", error)
+                    await self._refuse(scope, send, 503, body, 1.0, [])
+                    return
+                empty, client, bucket, now = self._take_here(limited, scope)
+        else:
+            empty, client, bucket, now = self._take_here(limited, scope)
+        headers = _headers(limited, client, bucket, now)
+        if empty is None:
+            await self.app(scope, receive, _Stamp(send, headers))
+        elif empty is client and client_limit is not None:
+            said = f"Rate limit exceeded: {client_limit.max_rate} requests per {client_limit.seconds:g} second/s"
+            await self._refuse(scope, send, 429, {"error": said}, empty.wait(now), headers)
+        else:
+            body = {
+                "error": "Rate limit exceeded",
+                "message": "The endpoint is busy; Retry-After says when to try again.",
+            }
+            await self._refuse(scope, send, 503, body, empty.wait(now), headers)
+
+    def _take_here(self, limited: _Limited, scope: Scope) -> _Taken:
+        """Take from the buckets in this process's memory."""
         now = self._clock()
+        bucket = limited.bucket
         client: Bucket | None = None
-        if client_limit is not None:
+        if limited.client_limit is not None:
             # The policy's number is part of the key: a changed one finds no old bucket.
             key = (limited.number, _client(scope, limited.client_header))
-            client = self._clients.get(key, client_limit.max_rate, client_limit.seconds)
-            wait = client.wait(now)
-            if wait:
-                said = f"Rate limit exceeded: {client_limit.max_rate} requests per {client_limit.seconds:g} second/s"
-                await self._refuse(scope, send, 429, {"error": said}, wait, _headers(limited, client, now))
-                return
-        if limited.bucket is not None:
-            wait = limited.bucket.wait(now)
-            if wait:
-                body = {
-                    "error": "Rate limit exceeded",
-                    "message": "The endpoint is busy; Retry-After says when to try again.",
-                }
-                await self._refuse(scope, send, 503, body, wait, _headers(limited, client, now))
-                return
-            limited.bucket.take(now)
+            client = self._clients.get(key, limited.client_limit.max_rate, limited.client_limit.seconds)
+            if client.wait(now):
+                return client, client, bucket, now
+        if bucket is not None:
+            if bucket.wait(now):
+                return bucket, client, bucket, now
+            bucket.take(now)
         if client is not None:
             client.take(now)
-        await self.app(scope, receive, _Stamp(send, _headers(limited, client, now)))
+        return None, client, bucket, now
+
+    async def _take_shared(self, take: Take, limited: _Limited, name: str, scope: Scope) -> _Taken:
+        """Take from the buckets that all processes share."""
+        wanted: list[tuple[str, int, float]] = []
+        limit, client_limit = limited.limit, limited.client_limit
+        if client_limit is not None:
+            # ``repr`` keeps a header's value and an address apart.
+            name_of_client = f"client {_client(scope, limited.client_header)!r}"
+            wanted.append((name_of_client, client_limit.max_rate, client_limit.seconds))
+        if limit is not None:
+            wanted.append(("endpoint", limit.max_rate, limit.seconds))
+        empty, debts = await take(name, wanted)
+        now = self._clock()
+        found = [Bucket.owing(size, seconds, debt, now) for (_, size, seconds), debt in zip(wanted, debts, strict=True)]
+        client = None if client_limit is None else found[0]
+        return None if empty < 0 else found[empty], client, None if limit is None else found[-1], now
 
     def _renew(self, name: str, limit: EndpointRateLimit | None, client_limit: ClientRateLimit | None) -> _Limited:
         """Take over new limits; an equal endpoint limit of a new snapshot keeps the bucket."""
@@ -168,11 +219,11 @@ class _Stamp:
         return self._send(message)
 
 
-def _headers(limited: _Limited, client: Bucket | None, now: float) -> list[tuple[bytes, bytes]]:
+def _headers(limited: _Limited, client: Bucket | None, bucket: Bucket | None, now: float) -> list[tuple[bytes, bytes]]:
     """Return ``RateLimit`` and ``RateLimit-Policy``: ``r`` requests are left, and in ``t`` seconds one more."""
     items = [] if client is None else [_item(b"client", client, now)]
-    if limited.bucket is not None:
-        items.append(_item(b"endpoint", limited.bucket, now))
+    if bucket is not None:
+        items.append(_item(b"endpoint", bucket, now))
     return [(b"ratelimit", b", ".join(items)), limited.policy_header]
 
 

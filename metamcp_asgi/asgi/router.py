@@ -59,7 +59,8 @@ class NamespaceRouter:
         self._prefix = self._base + "/"
         self._leaves = tuple(leaves)
         self._opened = opened if opened is not None else always(_is_open)
-        self._urls = {leaf: leaf for leaf in self._leaves}
+        # Where a session over HTTP+SSE posts, its stream tells; by itself the URL is of no use.
+        self._urls = {leaf: leaf for leaf in self._leaves if leaf != "message"}
         if "api" in self._urls:
             self._urls["openapi"] = "api/openapi.json"
         self._health = {

@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
 from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Principal
-from metamcp_asgi.downstream.inbound import BodyTooLarge, ClientGone, Headers, read_body, read_headers
+from metamcp_asgi.downstream.inbound import Headers, read_headers
+from metamcp_asgi.downstream.intake import Intake, check_request
 from metamcp_asgi.downstream.legacy import LegacyLeg
 from metamcp_asgi.downstream.modern import ModernLeg
 from metamcp_asgi.downstream.reply import send_message
@@ -34,28 +35,20 @@ class MCPEndpoint:
     Args:
         modern: The leg of the modern revisions.
         legacy: The leg of the legacy revisions.
-        max_body_bytes: The largest body.
-        max_header_bytes: The largest headers, all together.
-        max_depth: How deep JSON may be nested.
+        intake: Reads messages.
     """
 
-    def __init__(
-        self, modern: ModernLeg, legacy: LegacyLeg, *, max_body_bytes: int, max_header_bytes: int, max_depth: int
-    ) -> None:
+    def __init__(self, modern: ModernLeg, legacy: LegacyLeg, intake: Intake) -> None:
         self._modern = modern
         self._legacy = legacy
-        self._max_body_bytes = max_body_bytes
-        self._max_header_bytes = max_header_bytes
-        self._max_depth = max_depth
+        self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         endpoint: Endpoint = scope["metamcp.endpoint"]
         principal: Principal = scope.get("metamcp.principal", ANONYMOUS)
         headers = read_headers(scope["headers"])
-        if headers.size > self._max_header_bytes:
-            text = f"Request headers are larger than {self._max_header_bytes} bytes"
-            await send_message(send, 431, jsonrpc.error_response(None, INVALID_REQUEST, text))
+        if await self._intake.refuses(headers, send):
             return
         method = scope["method"]
         if method == "POST":
@@ -100,35 +93,18 @@ class MCPEndpoint:
         send: Send,
     ) -> None:
         values = headers.values
-        try:
-            body = await read_body(receive, values.get(b"content-length"), self._max_body_bytes)
-        except BodyTooLarge:
-            text = f"The body is larger than {self._max_body_bytes} bytes"
-            # Without closing the connection: that would throw the answer away while the client is still sending.
-            await send_message(send, 413, jsonrpc.error_response(None, INVALID_REQUEST, text))
-            return
-        except ClientGone:
-            # Read by nobody, or by a client that fell silent: the connection is of no further use.
-            text = "The body did not arrive"
-            error = jsonrpc.error_response(None, INVALID_REQUEST, text)
-            await send_message(send, 408, error, [(b"connection", b"close")])
-            return
-        if values.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
-            error = jsonrpc.error_response(None, INVALID_REQUEST, "Content-Type must be application/json")
-            await send_message(send, 415, error)
+        body = await self._intake.body(headers, receive, send)
+        if body is None:
             return
         try:
-            message = jsonrpc.parse(body, self._max_depth)
+            message = self._intake.parse(body)
             if isinstance(message, list) or message.method is UNSET:
                 # Batches and responses exist within legacy sessions only (T-04, T-51).
                 if _SESSION not in values:
                     raise ProtocolError(INVALID_REQUEST, "The body must be a single request or notification")
-                await self._legacy.post(endpoint, principal, headers, message, scope, send)
+                await self._legacy.post(endpoint, principal, headers, message, scope, receive, send)
                 return
-            if message.id is None:
-                raise ProtocolError(INVALID_REQUEST, "Invalid request: id must be a string or an integer")
-            if message.result is not UNSET or message.error is not UNSET:
-                raise ProtocolError(INVALID_REQUEST, "Invalid request: it is a response as well")
+            check_request(message)
             request_id = None if message.id is UNSET else message.id
             params, fields = _params(message)
         except ProtocolError as error:
@@ -142,7 +118,7 @@ class MCPEndpoint:
                 endpoint, principal, headers, message.method, request_id, params, fields, receive, send
             )
         elif _SESSION in values:
-            await self._legacy.post(endpoint, principal, headers, message, scope, send)
+            await self._legacy.post(endpoint, principal, headers, message, scope, receive, send)
         else:
             text = "Missing session ID: initialize first, or declare a protocol version in params._meta"
             await send_message(send, 400, jsonrpc.error_response(request_id, INVALID_REQUEST, text))

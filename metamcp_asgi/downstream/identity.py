@@ -5,6 +5,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from metamcp_asgi import __version__
+from metamcp_asgi.protocol.capabilities import TASKS
 from metamcp_asgi.protocol.jsonrpc import encode
 from metamcp_asgi.protocol.meta import SERVER_INFO as SERVER_INFO_KEY
 from metamcp_asgi.protocol.revisions import ALL
@@ -16,7 +17,18 @@ SERVER_INFO_JSON: Final = Raw(encode(SERVER_INFO))
 
 # The same for every endpoint, whatever its servers can do now: lists may be empty (TO-01), and so the answer
 # never depends on a server's health (eras.md 2.3).
-_CAPABILITIES: Final = {kind: {"listChanged": True} for kind in ("tools", "prompts", "resources")}
+_CAPABILITIES: Final[dict[str, Any]] = {
+    "tools": {"listChanged": True},
+    "prompts": {"listChanged": True},
+    "resources": {"listChanged": True, "subscribe": True},
+    "completions": {},
+    "logging": {},
+}
+# Whether a server ever answers with a task, it decides per call; a client must know before that we could pass it on.
+# Legacy revisions have another thing of that name (TK-06).
+_EXTENSIONS: Final[dict[str, Any]] = {TASKS: {}}
+_UNKNOWN_TO: Final = {"2024-11-05": ("completions",)}
+"""The capabilities that a revision has no flag for, though it may have the method (CO-01)."""
 
 DISCOVER_TTL_MS: Final = 60_000
 
@@ -31,7 +43,7 @@ def discover_result(instructions: str, *, private: bool) -> bytes:
     result: dict[str, Any] = {
         "resultType": "complete",
         "supportedVersions": ALL,
-        "capabilities": _CAPABILITIES,
+        "capabilities": {**_CAPABILITIES, "extensions": _EXTENSIONS},
         "ttlMs": DISCOVER_TTL_MS,
         "cacheScope": "private" if private else "public",
         "_meta": {SERVER_INFO_KEY: SERVER_INFO},
@@ -48,7 +60,7 @@ def initialize_result(revision: str, instructions: str) -> bytes:
     """
     result: dict[str, Any] = {
         "protocolVersion": revision,
-        "capabilities": _CAPABILITIES,
+        "capabilities": {k: v for k, v in _CAPABILITIES.items() if k not in _UNKNOWN_TO.get(revision, ())},
         "serverInfo": SERVER_INFO,
     }
     return encode({**result, "instructions": instructions} if instructions else result)

@@ -8,12 +8,13 @@ from msgspec import Struct
 from starlette.types import Receive
 
 from metamcp_asgi.errors import MetaMCPError
-from metamcp_asgi.protocol import hops
+from metamcp_asgi.protocol import hops, trace
 
 __all__ = ["BodyTooLarge", "ClientGone", "Headers", "read_body", "read_headers"]
 
 _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"})
-_WANTED: Final = _ROUTING | {b"accept", b"content-type", b"content-length", b"last-event-id", hops.HEADER}
+_OF_ALL_HTTP: Final = frozenset({b"accept", b"content-type", b"content-length"})
+_WANTED: Final = _ROUTING | _OF_ALL_HTTP | {b"last-event-id", hops.HEADER} | trace.HEADERS
 
 
 BODY_SECONDS: Final = 30.0

@@ -1,6 +1,8 @@
-"""``subscriptions/listen``: a modern client hears of changes of the endpoint's lists (SU-01, SU-02, SU-04)."""
+"""``subscriptions/listen``: a modern client hears of changes of the endpoint's lists and resources (SU-01 to SU-05)."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -10,22 +12,32 @@ from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.downstream.reply import send_message
 from metamcp_asgi.downstream.streams import Streams
+from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol import jsonrpc, meta
-from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RequestId, encode
+from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, RequestId, encode
+from metamcp_asgi.protocol.outcome import Failure
 from metamcp_asgi.protocol.sse import frame
 from metamcp_asgi.upstream.request import CHANGES, Change
 
 __all__ = ["serve_listen"]
 
-_METHOD_OF = {kind: method for method, kind in CHANGES.items()}
+MAX_URIS: Final = 256
+"""How many resources one stream may be about."""
+SUBSCRIBE_SECONDS: Final = 10.0
+"""How long the acknowledgement waits for servers; what they have not confirmed by then is not in it."""
+
+_METHOD_OF: Final = {kind: method for method, kind in CHANGES.items()}
+_TASKS: Final = "io.modelcontextprotocol/tasks"
 
 
-class _Filter(msgspec.Struct, rename="camel", omit_defaults=True):
-    """The kinds of notification that a client asks for; what we do not deliver is left out of the answer."""
+class _Filter(msgspec.Struct, rename="camel"):
+    """What a client asks for; what we do not deliver is left out of the answer."""
 
     tools_list_changed: bool = False
     prompts_list_changed: bool = False
     resources_list_changed: bool = False
+    resource_subscriptions: list[str] = []
+    task_ids: list[str] = []
 
 
 async def serve_listen(
@@ -34,7 +46,7 @@ async def serve_listen(
     """Serve one listen request until either side ends it.
 
     Args:
-        aggregator: Knows when a list has changed.
+        aggregator: Knows when a list or a resource has changed.
         streams: The open streams.
         call: The request.
         request_id: Its id, which is also the id of the subscription, in the same JSON type.
@@ -42,28 +54,110 @@ async def serve_listen(
         send: The ASGI channel.
     """
     try:
+        wanted = _read(call)
+        if streams.full:
+            raise ProtocolError(INTERNAL_ERROR, "Too many open streams; try again later")
+    except ProtocolError as error:
+        status = 400 if error.code == MISSING_CAPABILITY else 200
+        await send_message(send, status, jsonrpc.error_response(request_id, error.code, error.message, error.data))
+        return
+    subscription = _Subscription(aggregator, call, wanted, request_id)
+    try:
+        honoured = await subscription.begin()
+        await streams.serve(
+            receive,
+            send,
+            subscription.listen,
+            whose=(call.endpoint, call.principal),
+            first=[subscription.event("notifications/subscriptions/acknowledged", notifications=honoured)],
+            last=frame(jsonrpc.response(request_id, encode({"resultType": "complete", "_meta": subscription.tag}))),
+        )
+    finally:
+        subscription.end()
+
+
+class _Subscription:
+    """What one stream is about, from before its first event to after its last."""
+
+    __slots__ = ("_aggregator", "_call", "_early", "_ends", "_put", "_wanted", "tag")
+
+    def __init__(self, aggregator: Aggregator, call: Call, wanted: _Filter, request_id: RequestId) -> None:
+        self.tag = {meta.SUBSCRIPTION_ID: request_id}
+        self._aggregator = aggregator
+        self._call = call
+        self._wanted = wanted
+        self._ends: list[Callable[[], None]] = []
+        self._early: list[str] = []
+        self._put: Callable[[bytes], None] | None = None
+
+    async def begin(self) -> dict[str, Any]:
+        """Subscribe to the resources; return what the client will hear of, the honoured subset of its filter."""
+        uris = list(dict.fromkeys(self._wanted.resource_subscriptions))
+        async with asyncio.TaskGroup() as group:
+            attempts = [group.create_task(self._subscribe(uri)) for uri in uris]
+        kinds = [f"{kind}ListChanged" for kind in _METHOD_OF if getattr(self._wanted, f"{kind}_list_changed")]
+        honoured: dict[str, Any] = dict.fromkeys(kinds, True)
+        if subscribed := [uri for uri, attempt in zip(uris, attempts, strict=True) if attempt.result()]:
+            honoured["resourceSubscriptions"] = subscribed
+        return honoured
+
+    def listen(self, put: Callable[[bytes], None]) -> Callable[[], None]:
+        """Have events put on the stream, which has begun; return what ends that."""
+        self._put = put
+        # Nothing may come before the acknowledgement (SU-01), so what was early has waited.
+        for uri in self._early:
+            self._updated(uri)
+        return self._aggregator.listen(self._call.endpoint, self._changed)
+
+    def end(self) -> None:
+        """Want to hear of no resource any more."""
+        while self._ends:
+            self._ends.pop()()
+
+    def event(self, method: str, **params: Any) -> bytes:
+        """Return a notification of this subscription as an event."""
+        return frame(jsonrpc.notification(method, encode({**params, "_meta": self.tag})))
+
+    async def _subscribe(self, uri: str) -> bool:
+        call = self._call
+        try:
+            async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                subscribed = await self._aggregator.subscribe(call.endpoint, uri, self._updated, call.principal)
+        except (TimeoutError, ProtocolError):
+            # The acknowledgement says which are honoured, and has no room for reasons.
+            return False
+        if isinstance(subscribed, Failure):
+            return False
+        self._ends.append(subscribed)
+        return True
+
+    def _changed(self, kinds: list[Change]) -> None:
+        assert self._put is not None
+        for kind in kinds:
+            if getattr(self._wanted, f"{kind}_list_changed"):
+                self._put(self.event(_METHOD_OF[kind]))
+
+    def _updated(self, uri: str) -> None:
+        if self._put is not None:
+            self._put(self.event("notifications/resources/updated", uri=uri))
+        elif uri not in self._early:
+            self._early.append(uri)
+
+
+def _read(call: Call) -> _Filter:
+    """Return the filter of a listen request.
+
+    Raises:
+        ProtocolError: It is malformed, or wants what the client did not declare.
+    """
+    try:
         wanted = msgspec.json.decode(call.params.get("notifications", Raw(b"null")), type=_Filter)
     except msgspec.DecodeError:
-        error = jsonrpc.error_response(request_id, INVALID_PARAMS, "params.notifications must be an object of booleans")
-        await send_message(send, 200, error)
-        return
-    if streams.full:
-        error = jsonrpc.error_response(request_id, INTERNAL_ERROR, "Too many open streams; try again later")
-        await send_message(send, 200, error)
-        return
-    tag = {meta.SUBSCRIPTION_ID: request_id}
-    honoured = {"notifications": wanted, "_meta": tag}
-
-    def told(kinds: list[Change], put: Callable[[bytes], None]) -> None:
-        for kind in kinds:
-            if getattr(wanted, f"{kind}_list_changed"):
-                put(frame(jsonrpc.notification(_METHOD_OF[kind], encode({"_meta": tag}))))
-
-    await streams.serve(
-        receive,
-        send,
-        lambda put: aggregator.listen(call.endpoint, lambda kinds: told(kinds, put)),
-        whose=(call.endpoint, call.principal),
-        first=[frame(jsonrpc.notification("notifications/subscriptions/acknowledged", encode(honoured)))],
-        last=frame(jsonrpc.response(request_id, encode({"resultType": "complete", "_meta": tag}))),
-    )
+        text = "params.notifications must be an object of booleans, and of lists of URIs and task ids"
+        raise ProtocolError(INVALID_PARAMS, text) from None
+    if len(wanted.resource_subscriptions) > MAX_URIS:
+        raise ProtocolError(INVALID_PARAMS, f"resourceSubscriptions has more than {MAX_URIS} URIs")
+    if wanted.task_ids and _TASKS.encode() not in call.capabilities.extensions:
+        data: dict[str, Any] = {"requiredCapabilities": {"extensions": {_TASKS: {}}}}
+        raise ProtocolError(MISSING_CAPABILITY, f"taskIds needs the extension {_TASKS}", data)
+    return wanted

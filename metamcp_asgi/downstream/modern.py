@@ -16,12 +16,14 @@ from metamcp_asgi.aggregate.page import Page
 from metamcp_asgi.config.snapshot import Endpoint, Principal
 from metamcp_asgi.downstream.identity import SERVER_INFO_JSON, discover_result
 from metamcp_asgi.downstream.inbound import Headers
+from metamcp_asgi.downstream.inputs import input_required, read_capabilities, really_lacks, take_inputs
 from metamcp_asgi.downstream.listen import serve_listen
+from metamcp_asgi.downstream.log_relay import LogRelay, read_level
 from metamcp_asgi.downstream.progress import ProgressRelay
 from metamcp_asgi.downstream.reply import Reply, send_empty, send_message
 from metamcp_asgi.downstream.streams import Streams
 from metamcp_asgi.errors import MetaMCPError, ProtocolError
-from metamcp_asgi.protocol import hops, jsonrpc, meta
+from metamcp_asgi.protocol import hops, jsonrpc, meta, trace
 from metamcp_asgi.protocol.headers import matches
 from metamcp_asgi.protocol.jsonrpc import (
     HEADER_MISMATCH,
@@ -34,8 +36,8 @@ from metamcp_asgi.protocol.jsonrpc import (
     Members,
     RequestId,
 )
-from metamcp_asgi.protocol.outcome import Failure, Result, internal
-from metamcp_asgi.protocol.revisions import ALL, MODERN, MODERN_METHODS, NAME_OF
+from metamcp_asgi.protocol.outcome import Failure, InputRequired, Result, internal
+from metamcp_asgi.protocol.revisions import ALL, MIRRORED, MODERN, MODERN_METHODS, NAME_OF
 from metamcp_asgi.timers import Delay
 
 __all__ = ["ModernLeg"]
@@ -69,10 +71,12 @@ class ModernLeg:
         aggregator: The core.
         streams: The open streams.
         keepalive: Seconds of silence before a comment is sent.
+        baggage: Whether servers are told the ``baggage`` of a client's trace.
     """
 
-    def __init__(self, aggregator: Aggregator, streams: Streams, keepalive: float) -> None:
+    def __init__(self, aggregator: Aggregator, streams: Streams, keepalive: float, *, baggage: bool = False) -> None:
         self._aggregator = aggregator
+        self._baggage = baggage
         self._streams = streams
         self._keepalive = keepalive
         self._watch_after = Delay(WATCH_AFTER)
@@ -108,7 +112,7 @@ class ModernLeg:
                 _check_notification(headers)
                 await send_empty(send, 202)
                 return
-            call, declared = _read(endpoint, principal, headers, method, params, fields)
+            call, declared = _read(endpoint, principal, headers, method, params, fields, baggage=self._baggage)
         except NotAcceptable as error:
             await send_message(send, 406, jsonrpc.error_response(request_id, INVALID_REQUEST, str(error)))
         except ProtocolError as error:
@@ -124,6 +128,8 @@ class ModernLeg:
         reply = Reply(send, self._keepalive)
         if (token := call.meta.pop(meta.PROGRESS_TOKEN, None)) is not None:
             call.on_progress = ProgressRelay(token, reply)
+        if call.log_level is not None:
+            call.on_log = LogRelay(call.log_level, reply)
         watch = _Watch(receive, reply, self._watch_after)
         try:
             status, body, rest = await self._answer(call, request_id, declared)
@@ -156,7 +162,9 @@ class ModernLeg:
             return 200, jsonrpc.response(request_id, meta.modern_result(members, SERVER_INFO_JSON)), b""
         if isinstance(outcome, Page):
             return 200, jsonrpc.response_head(request_id) + outcome.modern_head(), outcome.modern_tail
-        if outcome.code == MISSING_CAPABILITY and not _really_lacks(declared, outcome):
+        if isinstance(outcome, InputRequired):
+            return 200, jsonrpc.response(request_id, input_required(outcome)), b""
+        if outcome.code == MISSING_CAPABILITY and not really_lacks(declared, outcome):
             outcome = internal("The server needs a client capability that this gateway does not relay", outcome)
         body = jsonrpc.error_response(request_id, outcome.code, outcome.message, outcome.data)
         return _STATUS.get(outcome.code, 200), body, b""
@@ -209,7 +217,14 @@ def _check_notification(headers: Headers) -> None:
 
 
 def _read(
-    endpoint: Endpoint, principal: Principal, headers: Headers, method: str, params: Members, fields: Members | None
+    endpoint: Endpoint,
+    principal: Principal,
+    headers: Headers,
+    method: str,
+    params: Members,
+    fields: Members | None,
+    *,
+    baggage: bool,
 ) -> tuple[Call, Raw]:
     """Return the call, and the capabilities that its client declared.
 
@@ -234,11 +249,13 @@ def _read(
         raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method}")
     passed = fields.pop(hops.HOPS, None)
     declared = fields[meta.CLIENT_CAPABILITIES]
-    if not bytes(declared).startswith(b"{"):
-        raise ProtocolError(INVALID_PARAMS, f"{meta.CLIENT_CAPABILITIES} must be an object")
-    for state in ("requestState", "inputResponses"):
-        if state in params:
-            raise ProtocolError(INVALID_PARAMS, f"{state} was not given out by this endpoint")
+    able = read_capabilities(declared, meta.CLIENT_CAPABILITIES)
+    level = read_level(fields[meta.LOG_LEVEL]) if meta.LOG_LEVEL in fields else None
+    # Those of tasks/update are for the task's server.
+    inputs = take_inputs(params) if method != "tasks/update" else None
+    if inputs is not None and method not in NAME_OF:
+        raise ProtocolError(INVALID_PARAMS, f"{method} takes neither requestState nor inputResponses")
+    traced = trace.onward(fields, headers.values, baggage=baggage) if trace.carried(fields, headers.values) else b""
     call = Call(
         endpoint=endpoint.name,
         principal=principal,
@@ -247,6 +264,10 @@ def _read(
         meta=meta.end_to_end(fields),
         target=target or "",
         mirrored=headers.params,
+        capabilities=able,
+        inputs=inputs,
+        log_level=level,
+        trace=traced,
     )
     if passed is not None or hops.HEADER in headers.values:
         call.hops = hops.read(passed, headers.values.get(hops.HEADER))
@@ -267,7 +288,7 @@ def _check_mirrors(headers: Headers, version: str, method: str, target: str | No
 
 def _target(method: str, params: Members) -> str | None:
     """Return what the request is about, where its method is about one thing."""
-    member = NAME_OF.get(method)
+    member = MIRRORED.get(method)
     if member is None:
         return None
     if member not in params:
@@ -287,16 +308,3 @@ def _unsupported(version: str) -> ProtocolError:
     data = {"supported": MODERN, "requested": version}
     hint = "; it needs an initialize handshake" if version in ALL else ""
     return ProtocolError(UNSUPPORTED_VERSION, f"Unsupported protocol version{hint}", data)
-
-
-def _really_lacks(declared: Raw, failure: Failure) -> bool:
-    """Tell whether the client did not declare what a server found missing: then the error is the client's own."""
-    try:
-        data = msgspec.json.decode(failure.data if isinstance(failure.data, Raw) else b"{}", type=_Missing)
-        return bool(set(data.requiredCapabilities) - set(jsonrpc.decode_members(declared)))
-    except msgspec.DecodeError:
-        return False
-
-
-class _Missing(msgspec.Struct):
-    requiredCapabilities: dict[str, Raw] = {}  # noqa: N815

@@ -25,11 +25,13 @@ from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Principal
 from metamcp_asgi.downstream.inbound import BodyTooLarge, ClientGone, read_body
 from metamcp_asgi.downstream.openapi_answers import Refused, Unprocessable, send_outcome
 from metamcp_asgi.downstream.openapi_document import DOCUMENT, Document, describe
+from metamcp_asgi.downstream.openapi_interactive import MEDIA_TYPE, Posted, read
 from metamcp_asgi.downstream.openapi_query import NeedsBody, WrongParameter, arguments_in
 from metamcp_asgi.downstream.prepared import send_prepared
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol.jsonrpc import (
     INTERNAL_ERROR,
+    INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
     encode,
@@ -84,9 +86,9 @@ class OpenAPI:
             if name == DOCUMENT and method in ("GET", "HEAD"):
                 await self._send_document(scope, send)
             elif method in ("GET", "POST"):
-                arguments = await (self._queried(name, scope) if method == "GET" else self._posted(scope, receive))
-                outcome = await _unless_gone(receive, self._ask(name, arguments, scope))
-                await send_outcome(scope, send, outcome)
+                posted = await (self._queried(name, scope) if method == "GET" else self._posted(scope, receive))
+                outcome = await _unless_gone(receive, self._ask(name, posted, scope))
+                await send_outcome(scope, send, outcome, interactive=posted.interactive)
             else:
                 raise Refused(405, "Method not allowed", "A tool is called with POST or GET", "GET, POST")
         except (Refused, Unprocessable) as refused:
@@ -95,21 +97,23 @@ class OpenAPI:
             # Nobody is there to read an answer.
             return
 
-    async def _ask(self, name: str, arguments: Raw, scope: Scope) -> Outcome | Page:
+    async def _ask(self, name: str, posted: Posted, scope: Scope) -> Outcome | Page:
         """Call a tool.
 
         Raises:
             Refused: The endpoint is gone, or cannot answer.
             Unprocessable: The call is wrong.
         """
-        params = {"name": Raw(encode(name)), "arguments": arguments}
-        return await self._asked(scope, "tools/call", params, name)
+        params = {"name": Raw(encode(name)), "arguments": posted.arguments}
+        return await self._asked(
+            scope, "tools/call", params, target=name, capabilities=posted.capabilities, inputs=posted.inputs
+        )
 
-    async def _asked(self, scope: Scope, method: str, params: dict[str, Raw], target: str = "") -> Outcome | Page:
+    async def _asked(self, scope: Scope, method: str, params: dict[str, Raw], **more: Any) -> Outcome | Page:
         endpoint: Endpoint = scope["metamcp.endpoint"]
         principal: Principal = scope.get("metamcp.principal", ANONYMOUS)
         try:
-            return await self._aggregator.call(Call(endpoint.name, principal, method, params, target=target))
+            return await self._aggregator.call(Call(endpoint.name, principal, method, params, **more))
         except ProtocolError as error:
             if error.code == INVALID_REQUEST:
                 raise Refused(404, "Endpoint not found", error.message) from None
@@ -117,25 +121,26 @@ class OpenAPI:
                 raise Refused(502, "Tool execution failed", error.message) from None
             raise Unprocessable(error.message) from None
 
-    async def _posted(self, scope: Scope, receive: Receive) -> Raw:
-        """Return the arguments in a body; none at all stands for none."""
+    async def _posted(self, scope: Scope, receive: Receive) -> Posted:
+        """Return the call in a body; none at all stands for no arguments."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             body = await read_body(receive, headers.get(b"content-length"), self._max_body_bytes)
         except BodyTooLarge:
             raise Refused(413, "Body too large", f"The body is larger than {self._max_body_bytes} bytes") from None
         if not body:
-            return Raw(b"{}")
-        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+            return Posted()
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind not in (b"application/json", MEDIA_TYPE):
             raise Refused(415, "Unsupported media type", "Content-Type must be application/json")
         try:
-            parse_object(body, self._max_depth)
+            members = parse_object(body, self._max_depth)
+            return read(members) if kind == MEDIA_TYPE else Posted(Raw(body))
         except ProtocolError as error:
-            kind = "json_invalid" if error.code == PARSE_ERROR else "dict_type"
-            raise Unprocessable(error.message, kind=kind) from None
-        return Raw(body)
+            wrong = {PARSE_ERROR: "json_invalid", INVALID_PARAMS: "value_error"}.get(error.code, "dict_type")
+            raise Unprocessable(error.message, kind=wrong) from None
 
-    async def _queried(self, name: str, scope: Scope) -> Raw:
+    async def _queried(self, name: str, scope: Scope) -> Posted:
         """Return the arguments in a query string, in the types that the tool declares."""
         endpoint: Endpoint = scope["metamcp.endpoint"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -144,7 +149,7 @@ class OpenAPI:
             raise Refused(403, "Origin not allowed", "Pages of other sites may call tools with POST only")
         inputs = (await self._document(scope)).inputs
         try:
-            return Raw(encode(arguments_in(scope.get("query_string", b""), inputs.get(name))))
+            return Posted(Raw(encode(arguments_in(scope.get("query_string", b""), inputs.get(name)))))
         except NeedsBody:
             message = "This tool takes arguments that a query cannot hold: send them with POST"
             raise Refused(405, "Method not allowed", message, "POST") from None
@@ -216,7 +221,8 @@ class _Listed(Struct):
 
 def _read(page: Page) -> _Listed:
     # The tail of a page also closes the response around it.
-    return msgspec.json.decode(page.legacy_head + page.legacy_tail[:-1], type=_Listed)
+    # Nor is it REST's matter what an older revision of MCP lacks.
+    return msgspec.json.decode(page.modern_head() + page.modern_tail[:-1], type=_Listed)
 
 
 async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -4,6 +4,7 @@
   wrong is for the model to read, which clients keep from it when the status is an error (defect B19 of MetaMCP).
 - 403 for a tool that is switched off, 404 for one that does not exist, with MetaMCP's words for both.
 - 422 for arguments that are no JSON object, or that the server refuses, in FastAPI's shape.
+- 422 for a tool that needs the user's input, unless the call says that there is a user (``openapi_interactive.py``).
 - 502 for a server that is down or broke the protocol, 504 for one that did not answer in time.
 
 Knows statuses and bodies; knows nothing of how a call is made.
@@ -16,10 +17,11 @@ from starlette.types import Scope, Send
 
 from metamcp_asgi.aggregate.page import Page
 from metamcp_asgi.asgi.answers import send_json, send_refusal
+from metamcp_asgi.downstream.openapi_interactive import answered
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.protocol import meta
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, MISSING_CAPABILITY, encode
-from metamcp_asgi.protocol.outcome import Failure, Outcome, Result
+from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Result
 
 __all__ = ["Refused", "Unprocessable", "send_outcome"]
 
@@ -74,13 +76,24 @@ class Unprocessable(MetaMCPError):
         await send_json(scope, send, 422, encode({"detail": detail}))
 
 
-async def send_outcome(scope: Scope, send: Send, outcome: Outcome | Page) -> None:
+async def send_outcome(scope: Scope, send: Send, outcome: Outcome | Page, *, interactive: bool = False) -> None:
     """Answer what a server said to a call.
+
+    Args:
+        scope: The request.
+        send: The ASGI channel.
+        outcome: What became of the call.
+        interactive: Whether the call says that there is a user.
 
     Raises:
         Refused: The call failed.
         Unprocessable: Its arguments are why.
     """
+    if isinstance(outcome, InputRequired) or (
+        interactive and isinstance(outcome, Result) and outcome.cause == "server"
+    ):
+        await send_json(scope, send, 200, answered(outcome))
+        return
     if isinstance(outcome, Result) and outcome.cause == "server":
         content = outcome.raw if outcome.members is None else meta.legacy_result(outcome.members)
         await send_json(scope, send, 200, bytes(content))

@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import Raw
 
-from metamcp_asgi.downstream.reply import Reply
+from metamcp_asgi.downstream.reply import Outlet
 from metamcp_asgi.protocol.jsonrpc import Members, encode, notification
 
 __all__ = ["ProgressRelay"]
@@ -14,14 +14,14 @@ class ProgressRelay:
 
     Args:
         token: The client's progress token, as JSON.
-        reply: Where the client reads.
+        outlet: Where the client reads.
     """
 
-    __slots__ = ("_last", "_reply", "_token")
+    __slots__ = ("_last", "_outlet", "_token")
 
-    def __init__(self, token: Raw, reply: Reply) -> None:
+    def __init__(self, token: Raw, outlet: Outlet) -> None:
         self._token = token
-        self._reply = reply
+        self._outlet = outlet
         self._last = float("-inf")
 
     def __call__(self, members: Members) -> None:
@@ -33,4 +33,4 @@ class ProgressRelay:
         if value > self._last:
             self._last = value
             params = encode({"progressToken": self._token, **members})
-            self._reply.notify(notification("notifications/progress", params))
+            self._outlet.notify(notification("notifications/progress", params))

@@ -6,14 +6,16 @@ the first notification makes it, or the time after which a silent connection wou
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final, Protocol
 
-from starlette.types import Send
+from starlette.types import Receive, Send
 
+from metamcp_asgi.downstream.resume import Record
 from metamcp_asgi.protocol.sse import KEEP_ALIVE, frame
 
-__all__ = ["STREAM_HEADERS", "Reply", "send_empty", "send_message"]
+__all__ = ["GRACE", "STREAM_HEADERS", "Outlet", "Reply", "send_empty", "send_message"]
 
 STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream"),
@@ -23,7 +25,33 @@ STREAM_HEADERS: Final = (
 """Headers of every event stream; the last keeps nginx from holding events back (T-09)."""
 
 MAX_QUEUED: Final = 1000
-"""How many notifications wait for a client that reads slowly; then the oldest are dropped."""
+"""How many messages wait for a client that reads slowly; further notifications are dropped then."""
+
+GRACE: Final = 60.0
+"""Seconds that a question outlasts the stream on which it was asked: the client may come back, or answer all the
+same; leaving is not cancelling (T-55)."""
+
+
+class Outlet(Protocol):
+    """Where a client reads what belongs to its request, whatever the transport."""
+
+    def notify(self, message: bytes) -> None:
+        """Send a notification; dropped when too many wait."""
+
+    def ask(self, message: bytes) -> None:
+        """Send a request of ours, which is never dropped."""
+
+    def hold(self, gone: Callable[[], None]) -> Callable[[], None]:
+        """Have ``gone`` called when the client has left and does not come back; return what ends that."""
+
+    async def finish(self, status: int, body: bytes, rest: bytes = b"") -> None:
+        """Send the response message, in one or two parts; ``status`` counts where there is a choice."""
+
+    async def finish_silently(self) -> None:
+        """End without a response: the request was cancelled (CN-02)."""
+
+    async def abandon(self) -> None:
+        """Send nothing more."""
 
 
 async def send_message(
@@ -58,18 +86,48 @@ class Reply:
     Args:
         send: The ASGI channel.
         keepalive: Seconds of silence before a comment is sent.
+        receive: The ASGI channel; watched for the client's leaving while somebody holds the reply.
+        record: Begins the record from which a stream that broke off is resumed; called when there is a stream.
     """
 
-    __slots__ = ("_done", "_keepalive", "_more", "_pump", "_queue", "_send", "_timer")
+    __slots__ = (
+        "_begin",
+        "_done",
+        "_grace",
+        "_held",
+        "_keepalive",
+        "_left",
+        "_more",
+        "_pump",
+        "_queue",
+        "_receive",
+        "_record",
+        "_send",
+        "_timer",
+        "_watch",
+    )
 
-    def __init__(self, send: Send, keepalive: float) -> None:
+    def __init__(
+        self,
+        send: Send,
+        keepalive: float,
+        receive: Receive | None = None,
+        record: Callable[[], Record] | None = None,
+    ) -> None:
         self._send = send
         self._keepalive = keepalive
-        self._queue: deque[bytes] = deque(maxlen=MAX_QUEUED)
+        self._receive = receive
+        self._begin = record
+        self._record: Record | None = None
+        self._queue: deque[bytes] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._more: asyncio.Event | None = None
         self._done = False
         self._timer: asyncio.TimerHandle | None = None
+        self._held: dict[object, Callable[[], None]] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._left = False
 
     def keep_alive(self) -> None:
         """From now on, do not let the connection be silent for longer than allowed."""
@@ -77,7 +135,24 @@ class Reply:
 
     def notify(self, message: bytes) -> None:
         """Send a notification before the result; makes the response a stream."""
+        if len(self._queue) < MAX_QUEUED:
+            self._put(frame(message))
+
+    def ask(self, message: bytes) -> None:
+        """Send a request of ours before the result; makes the response a stream."""
         self._put(frame(message))
+
+    def hold(self, gone: Callable[[], None]) -> Callable[[], None]:
+        """Have ``gone`` called when the client has been away for ``GRACE``; return what ends that."""
+        key = object()
+        if self._held is None:
+            self._held = {}
+        self._held[key] = gone
+        if self._watch is None and self._receive is not None:
+            self._watch = asyncio.create_task(self._until_gone(self._receive), name="watch client")
+        elif self._left and self._grace is None and not self._followed():
+            self._leave()
+        return partial(self._release, key)
 
     async def finish(self, status: int, body: bytes, rest: bytes = b"") -> None:
         """Send the response message, on the stream if there is one; then the status no longer matters.
@@ -104,18 +179,32 @@ class Reply:
             await self._send({"type": "http.response.body", "body": b""})
 
     async def abandon(self) -> None:
-        """Send nothing more: the client has left."""
+        """Send nothing more: the client has left, or has been answered."""
         self._stop_timer()
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait({self._pump})
+        if self._record is not None:
+            self._record.end()
+        if self._grace is not None:
+            self._grace.cancel()
+        for task in (self._pump, self._watch):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
 
     def _put(self, data: bytes) -> None:
-        self._queue.append(data)
         if self._pump is None:
+            if self._begin is not None:
+                self._record = self._begin()
+                self._record.taken = self._taken
+                self._record.left = self._leave
+                self._queue.append(self._record.opening)
             self._more = asyncio.Event()
             self._pump = asyncio.create_task(self._run(self._more), name="event stream")
-        elif self._more is not None:
+        if self._record is not None and data is not KEEP_ALIVE:
+            data = self._record.add(data)
+            if self._record.followed:
+                return  # the client reads it there, and each message goes to one stream only (T-57)
+        self._queue.append(data)
+        if self._more is not None:
             self._more.set()
 
     def _stay_alive(self) -> None:
@@ -130,6 +219,8 @@ class Reply:
 
     async def _end(self, pump: asyncio.Task[None]) -> None:
         self._done = True
+        if self._record is not None:
+            self._record.end()
         assert self._more is not None
         self._more.set()
         await pump
@@ -141,9 +232,43 @@ class Reply:
                 data = b"".join(self._queue)
                 self._queue.clear()
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
-            elif self._done:
+            elif self._done or self._followed():
                 break
             else:
                 more.clear()
                 await more.wait()
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._left = True
+        if not self._followed():
+            self._leave()
+
+    def _followed(self) -> bool:
+        return self._record is not None and self._record.followed
+
+    def _release(self, key: object) -> None:
+        if self._held is not None:
+            self._held.pop(key, None)
+
+    def _taken(self) -> None:
+        """Leave the rest of the stream to another one, on which the client has resumed it."""
+        self._left = True
+        self._queue.clear()
+        self._stop_timer()
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self._more is not None:
+            self._more.set()
+
+    def _leave(self) -> None:
+        if self._grace is None:
+            self._grace = asyncio.get_running_loop().call_later(GRACE, self._forsake)
+
+    def _forsake(self) -> None:
+        self._grace = None
+        for gone in tuple((self._held or {}).values()):
+            gone()

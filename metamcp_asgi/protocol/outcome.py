@@ -6,7 +6,7 @@ from msgspec import Raw, Struct
 
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, Members, decode_members, encode
 
-__all__ = ["Cause", "Failure", "Outcome", "Result", "internal", "tool_error"]
+__all__ = ["Cause", "Failure", "InputRequired", "Outcome", "Result", "internal", "tool_error"]
 
 Cause: TypeAlias = Literal["server", "unknown", "refused", "unavailable", "timeout"]
 """Where an outcome comes from: it is the server's own word; or ours, because nothing of that name is published, the
@@ -38,7 +38,18 @@ class Failure(Struct, gc=False):
     cause: Cause = "server"
 
 
-Outcome: TypeAlias = Result | Failure
+class InputRequired(Struct, gc=False):
+    """The call waits for the client's input (MR-02); the client repeats it with the answers.
+
+    ``requests`` are the questions by key, each the JSON of ``{"method": ..., "params": ...}``. ``state`` is what the
+    repetition has to bring along, ``None`` for nothing: opaque to whoever gets it.
+    """
+
+    requests: Members
+    state: str | None = None
+
+
+Outcome: TypeAlias = Result | Failure | InputRequired
 
 
 def tool_error(text: str, cause: Cause = "server") -> Result:

@@ -11,9 +11,11 @@ __all__ = [
     "LATEST_MODERN",
     "LEGACY",
     "LISTS",
+    "MIRRORED",
     "MODERN",
     "MODERN_METHODS",
     "NAME_OF",
+    "TASK_METHODS",
     "negotiate",
 ]
 
@@ -34,9 +36,17 @@ LISTS: Final = {
 """The list methods and the member that holds their items."""
 
 NAME_OF: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-"""The methods that are about one named thing and the parameter that names it; modern clients mirror it (T-17)."""
+"""The methods that are about one named thing and the parameter that names it."""
 
-MODERN_METHODS: Final = frozenset({"server/discover", "subscriptions/listen", *LISTS, *NAME_OF})
+TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
+"""What the tasks extension adds (SEP-2663)."""
+
+MIRRORED: Final = {**NAME_OF, **dict.fromkeys(TASK_METHODS, "taskId")}
+"""The parameters that modern clients mirror in ``Mcp-Name`` (T-17)."""
+
+MODERN_METHODS: Final = frozenset(
+    {"server/discover", "subscriptions/listen", "completion/complete", *LISTS, *MIRRORED},
+)
 """What this gateway serves to modern clients."""
 
 

@@ -2,7 +2,7 @@
 
 from metamcp_asgi.errors import MetaMCPError
 
-__all__ = ["Busy", "Conflict", "Dangling", "Duplicate", "NotFound", "SecretsError", "StoreError"]
+__all__ = ["Busy", "Conflict", "Dangling", "Duplicate", "Full", "NotFound", "SecretsError", "StoreError"]
 
 
 class StoreError(MetaMCPError):
@@ -62,6 +62,10 @@ class Dangling(StoreError):
 
 class Busy(StoreError):
     """Another change holds the database for too long, or the database is out of reach (503)."""
+
+
+class Full(StoreError):
+    """There is no room for a change on the disk of the database (507)."""
 
 
 class SecretsError(StoreError):

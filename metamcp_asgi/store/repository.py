@@ -24,7 +24,7 @@ from metamcp_asgi.store import schema
 from metamcp_asgi.store.audit import KINDS, SYSTEM, Actor, Recorder
 from metamcp_asgi.store.columns import Base, UTCDateTime
 from metamcp_asgi.store.engine import connect, database_url, is_sqlite, shown, writing
-from metamcp_asgi.store.errors import Busy, Conflict, Dangling, Duplicate, StoreError
+from metamcp_asgi.store.errors import Busy, Conflict, Dangling, Duplicate, Full, StoreError
 from metamcp_asgi.store.keys import KeyFile
 from metamcp_asgi.store.models import ApiKey, Change, Revision
 from metamcp_asgi.store.secrets import Vault
@@ -122,6 +122,7 @@ class Store:
             Duplicate: A name, or what else must be unique, is taken.
             Dangling: A row refers to one that does not exist.
             Busy: Another writer takes too long, or the database is out of reach.
+            Full: There is no room on its disk.
         """
         with _told():
             async with self._writing.begin() as session:
@@ -228,6 +229,8 @@ def _told() -> Iterator[None]:
     except IntegrityError as error:
         raise _violation(error) from None
     except (OperationalError, InterfaceError, PoolTimeout) as error:
+        if _is_full(error):
+            raise Full(f"there is no room for the database: {_first_line(error)}") from error
         raise Busy(f"the database cannot be used now: {_first_line(error)}") from error
 
 
@@ -238,6 +241,12 @@ def out_of_reach(engine: AsyncEngine) -> Iterator[None]:
         yield
     except (DBAPIError, OSError) as error:
         raise ConfigError(f"cannot be used: {_first_line(error)}", source=shown(engine.url)) from error
+
+
+def _is_full(error: Exception) -> bool:
+    origin = getattr(error, "orig", None)
+    # SQLite's name of the error, and PostgreSQL's code of it (disk_full).
+    return getattr(origin, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(origin, "sqlstate", "") == "53100"
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ Source: MCP 2025-11-25 basic/transports.mdx (T-55, T-70, T-71).
 
 import asyncio
 import contextlib
-import logging
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import UNSET
@@ -14,20 +14,19 @@ from metamcp_asgi.config.snapshot import Server
 from metamcp_asgi.errors import UpstreamError, UpstreamProtocolError, UpstreamUnavailable
 from metamcp_asgi.protocol import jsonrpc
 from metamcp_asgi.protocol.jsonrpc import Message
-from metamcp_asgi.protocol.outcome import Outcome
+from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
-from metamcp_asgi.upstream import legacy
-from metamcp_asgi.upstream.channel import answer_to
+from metamcp_asgi.upstream import legacy, logs
+from metamcp_asgi.upstream.dialogue import Dialogue, Turn, cancellation
 from metamcp_asgi.upstream.http import EventStream, message_of, post_headers
 from metamcp_asgi.upstream.http1 import Response, Target
 from metamcp_asgi.upstream.legacy import LegacyLeg
-from metamcp_asgi.upstream.request import CHANGES, Events, OnProgress, Peer, Request, SessionLost, progress_of
+from metamcp_asgi.upstream.request import LOGGED, Events, Peer, Request, SessionLost, Terms, progress_of, relay
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.status import refusal
+from metamcp_asgi.upstream.subscriptions import LegacyWatch
 
 __all__ = ["LegacyHTTP", "NotStreamable"]
-
-logger = logging.getLogger("metamcp.upstream")
 
 RETRY: Final = 1.0
 """Seconds before a broken stream is resumed, where the server did not say."""
@@ -35,6 +34,8 @@ RESUMES: Final = 100
 """How many streams one response may take."""
 GOODBYE: Final = 2.0
 """Seconds that the DELETE of a session may take."""
+STREAM_WAIT: Final = 2.0
+"""Seconds that the first request of a session waits for the stream on which the server may ask something."""
 
 
 class NotStreamable(UpstreamProtocolError):
@@ -47,7 +48,7 @@ class LegacyHTTP:
     peer: Peer
     _stream: Target
 
-    def __init__(self, server: Server, runtime: Runtime, events: Events) -> None:
+    def __init__(self, server: Server, runtime: Runtime, events: Events, terms: Terms) -> None:
         self._server = server
         self._events = events
         self._http = runtime.http
@@ -55,20 +56,29 @@ class LegacyHTTP:
         self._leg = LegacyLeg()
         self._last_id = 0
         self._tasks = Tasks()
+        self._terms = terms
+        self._dialogue = Dialogue(terms, self._tell)
+        self.correlates = True
         self.listening = False
         self._in_session = False
         self._ended = False
         self._post = runtime.http.target(server.url, post_headers(server))
 
     @classmethod
-    async def open(cls, server: Server, runtime: Runtime, events: Events) -> "LegacyHTTP":
+    async def open(cls, server: Server, runtime: Runtime, events: Events, terms: Terms) -> "LegacyHTTP":
         """Shake hands and return the session.
+
+        Args:
+            server: Its configuration.
+            runtime: What the process shares.
+            events: Gets what happens outside of requests.
+            terms: On which terms the session is opened.
 
         Raises:
             NotStreamable: The URL refuses the POST itself.
             UpstreamError: The server cannot be reached, or refuses.
         """
-        session = cls(server, runtime, events)
+        session = cls(server, runtime, events, terms)
         try:
             await session._handshake()
         except BaseException:
@@ -77,12 +87,13 @@ class LegacyHTTP:
         return session
 
     async def _handshake(self) -> None:
-        message = jsonrpc.request(self._next_id(), "initialize", legacy.INITIALIZE)
+        message = jsonrpc.request(self._next_id(), "initialize", legacy.initialize(self._terms.capabilities))
         response = await self._http.send(self._post, b"POST", b"", message)
         if response.status in (400, 404, 405):
             raise _not_streamable(response)
         session_id = (response.header(b"mcp-session-id") or b"").decode("latin-1")
-        self.peer = legacy.read_initialize(await self._reply(response, self._last_id, None))
+        self.peer = legacy.read_initialize(await self._reply(response, self._last_id, None, None))
+        self._dialogue.revision = self.peer.revision
         session = [("Mcp-Session-Id", session_id)] if session_id else []
         self._in_session = bool(session_id)
         self._post = self._http.target(self._server.url, [*post_headers(self._server, self.peer.revision), *session])
@@ -96,8 +107,16 @@ class LegacyHTTP:
             ],
         )
         await self._tell(jsonrpc.notification("notifications/initialized"))
-        if self.peer.changes():
-            self._tasks.start(self._listen(), f"listen to {self._server.name}")
+        self._level = logs.Level(self.peer, self.send)
+        self._watch = LegacyWatch(self.peer, self.send)
+        asks = self._terms.capabilities.interactive
+        if asks or self.peer.changes() or self.peer.subscribable:
+            tried = asyncio.Event()
+            self._tasks.start(self._listen(tried), f"listen to {self._server.name}")
+            if asks:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STREAM_WAIT):
+                        await tried.wait()
 
     async def send(self, request: Request) -> Outcome:
         """Send a request and return its outcome; see ``Session.send``.
@@ -105,24 +124,36 @@ class LegacyHTTP:
         Raises:
             SessionLost: The server no longer knows the session.
         """
+        if request.log_level is not None and request.on_log is not None:
+            await self._level.need(request.log_level)
         number = self._next_id()
         message = jsonrpc.request(number, request.method, self._leg.params(request, number))
+        turn = self._dialogue.begin(request)
         try:
-            hops = b"" if request.hops is None else request.hops.line
-            response = await self._http.send(self._post, b"POST", hops, message)
+            lines = request.trace if request.hops is None else request.hops.line + request.trace
+            response = await self._http.send(self._post, b"POST", lines, message)
             if self._in_session and response.status in (400, 404) and not _answers(response, number):
                 # 404 is what the specification has for an unknown session (T-70), 400 what some servers use; either
                 # way the request was refused, not executed.
                 raise SessionLost(f"no longer knows our session (HTTP {response.status})")
-            return self._leg.outcome(await self._reply(response, number, request.on_progress))
+            return self._leg.outcome(await self._reply(response, number, request, turn), request)
         except asyncio.CancelledError:
             # Closing the connection means nothing to a legacy server (trap 1).
-            self._tasks.start(self._cancel(number), f"cancel {request.method}")
+            last = [*self._dialogue.end(turn), cancellation(number)]
+            self._tasks.start(self._dialogue.deliver(last), f"cancel {request.method}")
             raise
+        finally:
+            if left := self._dialogue.end(turn):
+                self._tasks.start(self._dialogue.deliver(left), "withdraw questions")
+
+    async def watch(self, uris: frozenset[str]) -> Mapping[str, Failure]:
+        """Be told of updates of exactly these resources; see ``Session.watch``."""
+        return await self._watch.watch(uris)
 
     async def aclose(self) -> None:
         """Stop listening and end the session at the server."""
         await self._tasks.aclose()
+        await self._dialogue.aclose()
         if self._in_session and not self._ended:
             self._ended = True
             with contextlib.suppress(UpstreamError, TimeoutError):
@@ -133,10 +164,10 @@ class LegacyHTTP:
         self._last_id += 1
         return self._last_id
 
-    async def _reply(self, response: Response, number: int, on_progress: OnProgress | None) -> Message:
+    async def _reply(self, response: Response, number: int, request: Request | None, turn: Turn | None) -> Message:
         if not response.event_stream:
             return message_of(response)
-        stream = EventStream(self._limit, lambda message: self._take(message, number, on_progress))
+        stream = EventStream(self._limit, lambda message: self._take(message, number, request, turn))
         for _ in range(RESUMES):
             broken = "closed the stream before the response"
             try:
@@ -157,25 +188,39 @@ class LegacyHTTP:
                 break
         raise UpstreamUnavailable(broken, sent=True)
 
-    def _take(self, message: Message, number: int | None, on_progress: OnProgress | None) -> None:
-        if message.method is UNSET:
+    def _take(self, message: Message, number: int | None, request: Request | None, turn: Turn | None) -> None:
+        """Take a message that came on the stream of a request, or on that of the session, which belongs to none."""
+        method = message.method
+        if method is UNSET:
             return
         if message.id is not UNSET:
-            self._tasks.start(self._answer(message), f"answer {message.method}")
-        elif message.method == "notifications/progress":
+            self._dialogue.asked(message, turn)
+        elif method == "notifications/progress":
             token, members = progress_of(message.params)
-            if on_progress is not None and token == number:
-                on_progress(members)
-        elif (kind := CHANGES.get(message.method)) is not None:
-            self._events.changed(kind)
+            if request is not None and request.on_progress is not None and token == number:
+                request.on_progress(members)
+        elif method == LOGGED:
+            if request is not None:
+                logs.pass_on(request, message.params, self._level.default)
+        elif method == "notifications/cancelled":
+            self._dialogue.cancelled(message.params)
+        else:
+            relay(self._events, method, message.params)
 
-    async def _listen(self) -> None:
-        """Keep the session's own stream open, where the server has one (T-56)."""
-        stream = EventStream(self._limit, lambda message: self._take(message, None, None))
+    async def _listen(self, tried: asyncio.Event) -> None:
+        """Keep the session's own stream open, where the server has one (T-56).
+
+        Args:
+            tried: Is set once the first attempt has come to something.
+        """
+        stream = EventStream(self._limit, lambda message: self._take(message, None, None, None))
         while True:
             self.listening = False
             with contextlib.suppress(UpstreamUnavailable):
-                response = await self._get(stream.last_id)
+                try:
+                    response = await self._get(stream.last_id)
+                finally:
+                    tried.set()
                 if not response.event_stream:
                     response.detach()
                     if response.status == 404:
@@ -188,6 +233,8 @@ class LegacyHTTP:
             if stream.last_id is None:
                 for kind in self.peer.changes():
                     self._events.changed(kind)
+                for uri in self._watch.watched:
+                    self._events.updated(uri)
 
     async def _get(self, last_event_id: bytes | None) -> Response:
         headers = b"" if last_event_id is None else b"Last-Event-ID: %b\r\n" % last_event_id
@@ -198,19 +245,6 @@ class LegacyHTTP:
         response.detach()
         if not 200 <= response.status < 300:
             raise refusal(response)
-
-    async def _answer(self, message: Message) -> None:
-        await self._tell_if_possible(answer_to(message))
-
-    async def _cancel(self, number: int) -> None:
-        params = b'{"requestId":%d,"reason":"cancelled"}' % number
-        await self._tell_if_possible(jsonrpc.notification("notifications/cancelled", params))
-
-    async def _tell_if_possible(self, message: bytes) -> None:
-        try:
-            await self._tell(message)
-        except UpstreamError as error:
-            logger.debug("%s: could not deliver a message: %s", self._server.name, error)
 
 
 def _answers(response: Response, number: int) -> bool:

@@ -3,9 +3,7 @@
 Every request is a POST of its own; to cancel it is to close its response (T-12, T-30).
 """
 
-import asyncio
-import contextlib
-import logging
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import UNSET
@@ -24,26 +22,15 @@ from metamcp_asgi.protocol.jsonrpc import (
     Message,
 )
 from metamcp_asgi.protocol.outcome import Failure, Outcome
-from metamcp_asgi.tasks import Tasks
-from metamcp_asgi.upstream import modern
+from metamcp_asgi.upstream import logs, modern
 from metamcp_asgi.upstream.http import EventStream, message_of, post_headers
 from metamcp_asgi.upstream.http1 import Response
+from metamcp_asgi.upstream.listening import Listener, Take
 from metamcp_asgi.upstream.modern import ModernLeg, failure_of
-from metamcp_asgi.upstream.request import (
-    ACKNOWLEDGED,
-    CHANGES,
-    Events,
-    OnProgress,
-    Peer,
-    Request,
-    SessionLost,
-    progress_of,
-)
+from metamcp_asgi.upstream.request import LOGGED, Events, Peer, Request, SessionLost, progress_of
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["ModernHTTP"]
-
-logger = logging.getLogger("metamcp.upstream")
 
 _MODERN_REFUSALS: Final = frozenset(
     {
@@ -60,40 +47,52 @@ _MODERN_REFUSALS: Final = frozenset(
 
 LISTEN_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before a listen stream that ended is opened again; the last one counts for all further times."""
+LINGER = 0.5
+"""Seconds for which a stream is still read after its successor was acknowledged on another connection."""
 
 
 class ModernHTTP:
     """What ``Session`` promises, for a modern server over HTTP."""
 
     __slots__ = (
-        "_events",
         "_http",
         "_last_id",
         "_leg",
         "_limit",
-        "_listened",
+        "_listener",
         "_target",
-        "_tasks",
-        "listening",
+        "correlates",
         "peer",
     )
 
     def __init__(self, server: Server, runtime: Runtime, events: Events, peer: Peer) -> None:
         self.peer = peer
-        self.listening = True
-        self._listened = False
-        self._events = events
+        self.correlates = True
         self._http = runtime.http
         self._limit = runtime.max_message_bytes
         self._target = runtime.http.target(server.url, post_headers(server, peer.revision))
         self._leg = ModernLeg()
         self._last_id = 0
-        self._tasks = Tasks()
-        if peer.changes():
-            self._tasks.start(self._listen(), f"listen to {server.name}")
+        self._listener = Listener(peer, self._send, events, LISTEN_BACKOFF, LINGER)
+
+    @property
+    def listening(self) -> bool:
+        """Whether the server can tell of changes; see ``Session``."""
+        return self._listener.listening
 
     async def send(self, request: Request) -> Outcome:
         """Send a request and return its outcome; see ``Session.send``."""
+        return await self._send(request, None)
+
+    async def watch(self, uris: frozenset[str]) -> Mapping[str, Failure]:
+        """Be told of updates of exactly these resources; see ``Session.watch``."""
+        return await self._listener.watch(uris)
+
+    async def aclose(self) -> None:
+        """Stop listening; there is nothing else to end."""
+        await self._listener.aclose()
+
+    async def _send(self, request: Request, take: Take | None) -> Outcome:
         self._last_id = number = self._last_id + 1
         leg = self._leg
         body = jsonrpc.request(number, request.method, leg.params(request, number))
@@ -101,43 +100,28 @@ class ModernHTTP:
         if not response.event_stream:
             if response.status in (400, 404, 405) and not _is_modern(response, number):
                 raise SessionLost(f"no longer answers as a modern server (HTTP {response.status})")
-            return leg.outcome(message_of(response))
-        stream = EventStream(self._limit, lambda message: self._take(message, number, request.on_progress))
+            return leg.outcome(message_of(response), request)
+        stream = EventStream(self._limit, lambda message: self._take(message, number, request, take))
         reply = await stream.read(response, number)
         if reply is None:
             raise UpstreamUnavailable("closed the stream before the response", sent=True)
-        return leg.outcome(reply)
+        return leg.outcome(reply, request)
 
-    async def aclose(self) -> None:
-        """Stop listening; there is nothing else to end."""
-        await self._tasks.aclose()
-
-    def _take(self, message: Message, number: int, on_progress: OnProgress | None) -> None:
-        if message.method == "notifications/progress" and on_progress is not None:
+    @staticmethod
+    def _take(message: Message, number: int, request: Request, take: Take | None) -> None:
+        method = message.method
+        if method is UNSET or message.id is not UNSET:
+            # A modern server asks nothing in this way (T-07).
+            return
+        if take is not None:
+            take(method, message.params)
+        elif method == "notifications/progress" and request.on_progress is not None:
             token, members = progress_of(message.params)
             if token == number:
-                on_progress(members)
-        elif message.method == ACKNOWLEDGED:
-            for each in CHANGES.values() if self._listened else ():
-                self._events.changed(each)
-            self._listened = True
-        elif message.method is not UNSET and (kind := CHANGES.get(message.method)) is not None:
-            self._events.changed(kind)
-
-    async def _listen(self) -> None:
-        """Keep one stream of changes open."""
-        attempt = 0
-        while True:
-            started = asyncio.get_running_loop().time()
-            with contextlib.suppress(UpstreamError):
-                if isinstance(await self.send(modern.listen(self.peer)), Failure):
-                    logger.debug("A server announces changes but does not let us listen")
-                    self.listening = False
-                    return
-            if asyncio.get_running_loop().time() - started > LISTEN_BACKOFF[-1]:
-                attempt = 0
-            await asyncio.sleep(LISTEN_BACKOFF[min(attempt, len(LISTEN_BACKOFF) - 1)])
-            attempt += 1
+                request.on_progress(members)
+        elif method == LOGGED and request.log_level is not None:
+            # It belongs to the request on whose stream it comes, and without a level there must be none (LO-01).
+            logs.pass_on(request, message.params)
 
 
 def _is_modern(response: Response, number: int) -> bool:

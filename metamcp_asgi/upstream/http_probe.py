@@ -16,7 +16,7 @@ from metamcp_asgi.upstream.http_legacy import LegacyHTTP, NotStreamable
 from metamcp_asgi.upstream.http_modern import ModernHTTP
 from metamcp_asgi.upstream.legacy import HandshakeRefused
 from metamcp_asgi.upstream.probe import DISCOVER, judge, wants_retry
-from metamcp_asgi.upstream.request import Events, Peer, Session
+from metamcp_asgi.upstream.request import Events, Peer, Session, Terms
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.sse import open_sse
 from metamcp_asgi.upstream.status import refusal
@@ -24,7 +24,7 @@ from metamcp_asgi.upstream.status import refusal
 __all__ = ["open_http"]
 
 
-async def open_http(server: Server, runtime: Runtime, events: Events, era: str) -> Session:
+async def open_http(server: Server, runtime: Runtime, events: Events, era: str, terms: Terms) -> Session:
     """Open a session on the server's URL.
 
     Args:
@@ -32,6 +32,7 @@ async def open_http(server: Server, runtime: Runtime, events: Events, era: str) 
         runtime: What the process shares.
         events: Gets what happens outside of requests.
         era: ``modern``, ``legacy`` or ``auto``.
+        terms: On which terms the session is opened.
 
     Raises:
         UpstreamError: The server cannot be reached, or speaks nothing that we speak.
@@ -43,14 +44,14 @@ async def open_http(server: Server, runtime: Runtime, events: Events, era: str) 
         if era == "modern":
             raise UpstreamProtocolError("does not speak a modern revision; set its era to auto or legacy")
     try:
-        return await LegacyHTTP.open(server, runtime, events)
+        return await LegacyHTTP.open(server, runtime, events, terms)
     except HandshakeRefused:
         if era == "legacy" or (peer := await _discover(server, runtime)) is None:
             raise
         return ModernHTTP(server, runtime, events, peer)
     except NotStreamable as error:
         try:
-            return await open_sse(server, runtime, events)
+            return await open_sse(server, runtime, events, terms)
         except UpstreamError as second:
             raise UpstreamProtocolError(f"{error}; nor HTTP+SSE: {second}") from None
 

@@ -3,10 +3,13 @@
 Source: MCP 2025-11-25 basic/lifecycle.mdx; eras.md 2.3, 2.5.
 """
 
+from functools import lru_cache
+
 import msgspec
 from msgspec import UNSET, Raw
 
 from metamcp_asgi.errors import UpstreamProtocolError
+from metamcp_asgi.protocol.capabilities import Capabilities
 from metamcp_asgi.protocol.hops import HOPS
 from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION, Message, encode
 from metamcp_asgi.protocol.outcome import Outcome, Result, internal
@@ -14,10 +17,19 @@ from metamcp_asgi.protocol.revisions import LATEST_LEGACY, LEGACY
 from metamcp_asgi.upstream.modern import CLIENT_INFO, failure_of
 from metamcp_asgi.upstream.request import Peer, Request
 
-__all__ = ["INITIALIZE", "HandshakeRefused", "LegacyLeg", "read_initialize"]
+__all__ = ["HandshakeRefused", "LegacyLeg", "initialize", "read_initialize"]
 
-# Without capabilities a server may ask nothing of the client, so that one session serves everybody (eras.md 2.2).
-INITIALIZE = encode({"protocolVersion": LATEST_LEGACY, "capabilities": {}, "clientInfo": CLIENT_INFO})
+
+@lru_cache(256)
+def initialize(capabilities: Capabilities) -> bytes:
+    """Return the params of ``initialize``.
+
+    Args:
+        capabilities: What is declared, for as long as the session lives (trap 4). Without any, a server may ask nothing
+            of the client, so that one session serves everybody (eras.md 2.2).
+    """
+    declared = Raw(capabilities.json())
+    return encode({"protocolVersion": LATEST_LEGACY, "capabilities": declared, "clientInfo": CLIENT_INFO})
 
 
 class HandshakeRefused(UpstreamProtocolError):
@@ -40,8 +52,8 @@ class LegacyLeg:
             return encode(request.params)
         return encode({**request.params, "_meta": Raw(encode(meta))})
 
-    def outcome(self, message: Message) -> Outcome:
-        """Return what a response says."""
+    def outcome(self, message: Message, request: Request) -> Outcome:
+        """Return what the response to a request says."""
         if message.error is not UNSET:
             return failure_of(message.error)
         if message.result is UNSET or bytes(message.result)[:1] != b"{":

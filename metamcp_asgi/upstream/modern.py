@@ -3,6 +3,7 @@
 Source: MCP 2026-07-28 basic/index.mdx "_meta", basic/transports/streamable-http.mdx; eras.md 2.3, 2.5.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -10,18 +11,31 @@ from msgspec import UNSET, Raw
 
 from metamcp_asgi import __version__
 from metamcp_asgi.protocol import meta
+from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.headers import encode_value
-from metamcp_asgi.protocol.jsonrpc import ErrorObject, Message, decode_members, encode
-from metamcp_asgi.protocol.outcome import Failure, Outcome, Result, internal
-from metamcp_asgi.protocol.revisions import LATEST_MODERN
+from metamcp_asgi.protocol.jsonrpc import ErrorObject, Members, Message, decode_members, encode
+from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Result, internal
+from metamcp_asgi.protocol.revisions import LATEST_MODERN, NAME_OF, TASK_METHODS
+from metamcp_asgi.upstream.questions import refusal
 from metamcp_asgi.upstream.request import Peer, Request
 
 __all__ = ["CLIENT_INFO", "ModernLeg", "failure_of", "listen", "peer_of", "request_headers"]
 
 CLIENT_INFO = {"name": "metamcp-asgi", "version": __version__}
 
-# No capability that needs the client is declared yet, so a server cannot ask for input (eras.md 2.2).
-_STAMP = encode({meta.PROTOCOL_VERSION: LATEST_MODERN, meta.CLIENT_INFO: CLIENT_INFO, meta.CLIENT_CAPABILITIES: {}})
+
+@lru_cache(4096)
+def _stamp(capabilities: Capabilities, log_level: str | None) -> bytes:
+    """Return what ``_meta`` says of this hop; what is not declared here, the server must not ask for (MR-03)."""
+    told = {
+        meta.PROTOCOL_VERSION: LATEST_MODERN,
+        meta.CLIENT_INFO: CLIENT_INFO,
+        meta.CLIENT_CAPABILITIES: Raw(capabilities.json()),
+    }
+    return encode(told if log_level is None else {**told, meta.LOG_LEVEL: log_level})
+
+
+_STAMP = _stamp(NOTHING, None)
 
 
 class ModernLeg:
@@ -32,6 +46,8 @@ class ModernLeg:
     def params(self, request: Request, token: int) -> bytes:
         """Return the params with the ``_meta`` of this hop added to what passes through."""
         stamp = _STAMP
+        if request.capabilities is not NOTHING or request.log_level is not None:
+            stamp = _stamp(request.capabilities, request.log_level)
         if request.on_progress is not None:
             stamp = b'{"progressToken":%d,%b' % (token, stamp[1:])
         if request.hops is not None:
@@ -42,7 +58,7 @@ class ModernLeg:
             return b'{"_meta":%b}' % stamp
         return b'%b,"_meta":%b}' % (encode(request.params)[:-1], stamp)
 
-    def outcome(self, message: Message) -> Outcome:
+    def outcome(self, message: Message, request: Request) -> Outcome:
         """Return what a response says; a ``resultType`` that we did not negotiate is invalid (ME-02)."""
         if message.error is not UNSET:
             return failure_of(message.error)
@@ -54,10 +70,46 @@ class ModernLeg:
             return internal("The server answered without a result object")
         kind = bytes(members.get("resultType", b'"complete"'))
         if kind == b'"input_required"':
-            return internal("The server asks for input, which was not offered to it")
+            return _input_required(members, request)
+        if kind == b'"task"' and _task_allowed(members, request):
+            return Result(b"", members)
         if kind != b'"complete"':
             return internal(f"The server answered with resultType {kind.decode(errors='replace')[:40]}")
         return Result(b"", members)
+
+
+def _task_allowed(members: Members, request: Request) -> bool:
+    """Tell whether a result may be a task: of a call whose client follows tasks, or what is told of one (TK-01)."""
+    # Examples of SEP-2663 have the same type on results of tasks/get (eras.md 5-G).
+    method = request.method
+    return request.capabilities.tasks and "taskId" in members and (method == "tools/call" or method in TASK_METHODS)
+
+
+def _input_required(members: Members, request: Request) -> Outcome:
+    """Return what the server wants to know; a client is never shown what it did not offer (MR-01 to MR-03)."""
+    if not request.capabilities.interactive or request.method not in NAME_OF:
+        return internal("The server asks for input, which was not offered to it")
+    try:
+        told = msgspec.json.decode(encode(members), type=_InputRequired)
+        asked = {key: msgspec.json.decode(each, type=_Question) for key, each in told.inputRequests.items()}
+    except msgspec.DecodeError as error:
+        return internal(f"The server asks for input in a form that is not MCP: {error}")
+    for question in asked.values():
+        if (refused := refusal(request.capabilities, question.method, question.params)) is not None:
+            return internal(f"The server asks for input that was not offered to it: {refused.message}")
+    if not asked and told.requestState is None:
+        return internal("The server asks for input, but not for which")
+    return InputRequired(told.inputRequests, told.requestState)
+
+
+class _InputRequired(msgspec.Struct):
+    inputRequests: Members = {}  # noqa: N815
+    requestState: str | None = None  # noqa: N815
+
+
+class _Question(msgspec.Struct):
+    method: str
+    params: Raw | msgspec.UnsetType = UNSET
 
 
 def failure_of(error: Raw) -> Failure:
@@ -71,7 +123,7 @@ def failure_of(error: Raw) -> Failure:
 
 def request_headers(request: Request) -> bytes:
     """Return the header lines that mirror a request (T-31); the version is among the configured headers."""
-    lines = _mirror(request.method, request.name) + request.param_headers
+    lines = _mirror(request.method, request.name) + request.param_headers + request.trace
     return lines if request.hops is None else lines + request.hops.line
 
 
@@ -81,9 +133,16 @@ def _mirror(method: str, name: str | None) -> bytes:
     return lines if name is None else b"%bMcp-Name: %b\r\n" % (lines, encode_value(name))
 
 
-def listen(peer: Peer) -> Request:
-    """Return the request that opens a stream of the server's list changes (SUB "Opening")."""
-    wanted = {f"{kind}ListChanged": True for kind in peer.changes()}
+def listen(peer: Peer, uris: Iterable[str] = ()) -> Request:
+    """Return the request that opens a stream of the server's changes (SUB "Opening").
+
+    Args:
+        peer: The server; all list changes that it announces are wanted.
+        uris: The resources whose updates are wanted, too.
+    """
+    wanted: dict[str, object] = {f"{kind}ListChanged": True for kind in peer.changes()}
+    if uris := sorted(uris):
+        wanted["resourceSubscriptions"] = uris
     return Request("subscriptions/listen", {"notifications": Raw(encode(wanted))})
 
 

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.tasks import Tasks
+from metamcp_asgi.upstream.companion.remote import RemoteServer
+from metamcp_asgi.upstream.interface import Happening, Server
 from metamcp_asgi.upstream.runtime import Runtime
-from metamcp_asgi.upstream.server import Happening, Server
+from metamcp_asgi.upstream.server import Server as OwnServer
 
 __all__ = ["Pool"]
 
@@ -41,7 +43,7 @@ class Pool:
             if server is not None and server.config == config:
                 del running[name]
             else:
-                server = Server(config, self._runtime, self._listener, idle_seconds=self._idle_seconds)
+                server = self._server(config)
                 server.start()
             self.servers[name] = server
         for server in running.values():
@@ -53,3 +55,9 @@ class Pool:
         await asyncio.gather(*(server.aclose() for server in servers.values()))
         await self._tasks.aclose()
         await self._runtime.aclose()
+
+    def _server(self, config: snapshot.Server) -> Server:
+        companion = self._runtime.companion
+        if companion is not None and config.type == "stdio":
+            return RemoteServer(config, companion, self._listener)
+        return OwnServer(config, self._runtime, self._listener, idle_seconds=self._idle_seconds)

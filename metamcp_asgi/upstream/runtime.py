@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from metamcp_asgi.errors import UpstreamUnavailable
+from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.http1 import HTTPClient
 from metamcp_asgi.upstream.reaper import Reaper
 
@@ -25,6 +26,7 @@ class Runtime:
         connect_concurrency: How many sessions may be opened at the same time, so that a start is no stampede.
         max_message_bytes: The largest message that a server may send.
         environ: The environment from which children inherit.
+        companion: The process that runs stdio servers, if that is not this one; closed with the runtime.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Runtime:
         connect_concurrency: int = 8,
         max_message_bytes: int = 64 * 1024 * 1024,
         environ: Mapping[str, str] | None = None,
+        companion: Companion | None = None,
     ) -> None:
         self.environ = _with_our_scripts(os.environ if environ is None else environ)
         self.max_message_bytes = max_message_bytes
         self.http = HTTPClient(environ=self.environ)
         self.reaper = Reaper()
+        self.companion = companion
         self._opening = asyncio.Semaphore(connect_concurrency)
         self._free_children = max_children
         self._max_children = max_children
@@ -73,6 +77,8 @@ class Runtime:
 
     async def aclose(self) -> None:
         """Close what is shared; the servers are stopped before."""
+        if self.companion is not None:
+            await self.companion.aclose()
         await self.http.aclose()
         await self.reaper.aclose()
 

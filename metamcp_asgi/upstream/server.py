@@ -8,29 +8,30 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Callable
 from typing import Final, Literal
 
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION, Members
+from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
-from metamcp_asgi.timers import Deadline, Deadlines
+from metamcp_asgi.timers import Deadlines
+from metamcp_asgi.upstream.happening import Happening, Over, Updated
 from metamcp_asgi.upstream.http_probe import open_http
-from metamcp_asgi.upstream.request import Change, Events, Peer, Request, Session
+from metamcp_asgi.upstream.patience import extend
+from metamcp_asgi.upstream.request import Events, Peer, Request, Session, Terms
 from metamcp_asgi.upstream.runtime import Runtime
-from metamcp_asgi.upstream.sessions import Affinity, Sessions, key_of
+from metamcp_asgi.upstream.sessions import Sessions
+from metamcp_asgi.upstream.sharing import Affinity, apart, key_of
 from metamcp_asgi.upstream.sse import open_sse
 from metamcp_asgi.upstream.stdio import open_stdio
+from metamcp_asgi.upstream.subscriptions import Subscriptions
 
-__all__ = ["Happening", "Server"]
+__all__ = ["Happening", "Server", "Updated"]
 
 logger = logging.getLogger("metamcp.upstream")
 
-Happening = Literal["ready", "lost"] | Change
-"""What a server tells its listener: its state changed, or one of its lists."""
 
 OPEN_SECONDS: Final = 60.0
 """How long opening a session may take; a package runner may have to download the server first."""
@@ -40,10 +41,10 @@ STEADY_SECONDS: Final = 10.0
 """A session that lived this long was no failed attempt."""
 ASK_AGAIN: Final = 1.0
 """A request that comes this many seconds after a failed attempt starts the next one at once."""
-MAX_TOTAL: Final = 3600.0
-"""Seconds after which a request is given up even if it still reports progress (CN-03)."""
 MAX_SESSIONS: Final = 64
 """How many sessions of one server that are not shared may be open."""
+MAIN: Final = Terms()
+"""The main session declares nothing: no server can ask anybody anything through what everybody shares."""
 
 
 class Server:
@@ -70,7 +71,6 @@ class Server:
         self.error = ""
         self.stderr = ""
         self.peer: Peer | None = None
-        self._apart = config.sharing not in ("auto", "shared")
         self._runtime = runtime
         self._listener = listener
         self._era: str = config.era
@@ -78,11 +78,12 @@ class Server:
         self._settled = asyncio.Event()
         self._wake = asyncio.Event()
         self._tried = 0.0
-        self._over: _Over | None = None
+        self._over: Over | None = None
         self._deadlines = Deadlines(config.timeout)
         self._active = 0
         self._idle: asyncio.Event | None = None
         self._others = Sessions(self._open, idle_seconds, MAX_SESSIONS)
+        self._subscriptions = Subscriptions(self._ready)
         self._tasks = Tasks()
 
     @property
@@ -122,6 +123,13 @@ class Server:
         self._wake.set()
         await self._others.aclose()
 
+    def hurry(self) -> None:
+        """Make the next attempt to open the main session at once, if the last one has failed."""
+        if self.state == "failed":
+            self.state = "starting"
+            self._settled.clear()
+            self._wake.set()
+
     async def settled(self) -> None:
         """Wait until the main session is open or has failed to open."""
         await self._settled.wait()
@@ -140,8 +148,7 @@ class Server:
         self._active += 1
         deadline = self._deadlines.start()
         try:
-            if request.method == "tools/call":
-                self._let_progress_extend(request, deadline)
+            extend(request, deadline)
             return await self._send(request, affinity)
         except asyncio.CancelledError:
             if not deadline.expired():
@@ -158,10 +165,41 @@ class Server:
             if self._idle is not None and not self._active:
                 self._idle.set()
 
+    async def subscribe(self, uri: str) -> Failure | None:
+        """Have the listener told of updates of a resource, with ``Updated``, until as many have unsubscribed.
+
+        Args:
+            uri: The resource, in the server's own words.
+
+        Returns:
+            Why the server does not tell of it; this subscriber does not count then.
+
+        Raises:
+            UpstreamTimeout: The server was silent for longer than its ``timeout``.
+            UpstreamError: The server could not be asked; the message names the server.
+        """
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                return await self._subscriptions.add(uri)
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"Server {self.name!r} did not answer within {self.config.timeout:g} seconds"
+            ) from None
+        except UpstreamError as error:
+            error.args = (f"Server {self.name!r} {error}",)
+            raise
+
+    async def unsubscribe(self, uri: str) -> None:
+        """End one subscription; the last one ends it at the server, too, as far as that can be asked."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout):
+                await self._subscriptions.remove(uri)
+
     async def _send(self, request: Request, affinity: Affinity | None) -> Outcome:
         main = self._main or await self._reopened()
-        if affinity is not None and self._apart and not _connectionless(main.peer, self.config):
-            return await self._others.send(key_of(self.config.sharing, affinity), request)
+        if affinity is not None and (own := apart(self.config.sharing, request, main)) is not None:
+            key = key_of(self.config.sharing, affinity)
+            return await self._others.send(key, request, own.capabilities, exclusive=own.exclusive)
         try:
             outcome = await main.send(request)
         except UpstreamUnavailable as error:
@@ -175,25 +213,15 @@ class Server:
             self._retire(main, "no longer speaks the revision that it did")
         return await (await self._reopened()).send(request)
 
-    def _let_progress_extend(self, request: Request, deadline: Deadline) -> None:
-        """Have progress restart the clock, up to ``MAX_TOTAL``; asked for even where the client does not want it."""
-        relay, end = request.on_progress, time.monotonic() + MAX_TOTAL
-
-        def progress(members: Members) -> None:
-            if time.monotonic() < end:
-                deadline.restart()
-            if relay is not None:
-                relay(members)
-
-        request.on_progress = progress
+    async def _ready(self) -> Session:
+        return self._main or await self._reopened()
 
     async def _reopened(self) -> Session:
         """Return the main session, waiting for the attempt to open it that runs or is due."""
         if self.state == "failed":
             if asyncio.get_running_loop().time() - self._tried < ASK_AGAIN:
                 raise UpstreamUnavailable(self.error)
-            self._settled.clear()
-            self._wake.set()
+            self.hurry()
         await self._settled.wait()
         if self._main is None:
             raise UpstreamUnavailable(self.error)
@@ -204,7 +232,7 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            self._over = over = _Over(lambda kind: self._listener(self, kind))
+            self._over = over = Over(lambda happening: self._listener(self, happening))
             try:
                 async with self._runtime.opening_slot(), asyncio.timeout(OPEN_SECONDS):
                     session = await self._open(over)
@@ -232,25 +260,25 @@ class Server:
             self.state = "starting"
             self._settled.clear()
 
-    async def _open(self, events: Events) -> Session:
+    async def _open(self, events: Events, terms: Terms = MAIN) -> Session:
         try:
-            session = await self._open_as(self._era, events)
+            session = await self._open_as(self._era, events, terms)
         except UpstreamError:
             if self._era == self.config.era:
                 raise
             # The server may have been replaced by one of another era (V-08).
             self._era = self.config.era
-            session = await self._open_as(self._era, events)
+            session = await self._open_as(self._era, events, terms)
         if self.config.era == "auto":
             self._era = session.peer.era
         return session
 
-    async def _open_as(self, era: str, events: Events) -> Session:
+    async def _open_as(self, era: str, events: Events, terms: Terms) -> Session:
         if self.config.type == "stdio":
-            return await open_stdio(self.config, self._runtime, events, era)
+            return await open_stdio(self.config, self._runtime, events, era, terms)
         if self.config.type == "sse":
-            return await open_sse(self.config, self._runtime, events)
-        return await open_http(self.config, self._runtime, events, era)
+            return await open_sse(self.config, self._runtime, events, terms)
+        return await open_http(self.config, self._runtime, events, era, terms)
 
     def _opened(self, session: Session) -> None:
         self._main, self.peer = session, session.peer
@@ -258,6 +286,18 @@ class Server:
         logger.info("Server %s: ready (%s %s)", self.name, session.peer.era, session.peer.revision)
         self._settled.set()
         self._listener(self, "ready")
+        self._tasks.start(self._renew(session), f"renew the subscriptions of {self.name}")
+
+    async def _renew(self, session: Session) -> None:
+        """Watch again what was watched; what happened to it while there was no session, nobody knows."""
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                uris = await self._subscriptions.renew(session)
+        except (UpstreamError, TimeoutError) as error:
+            logger.warning("Server %s: subscriptions could not be renewed: %s", self.name, error)
+            return
+        for uri in uris:
+            self._listener(self, Updated(uri))
 
     def _failed(self, reason: str, error: BaseException) -> None:
         self.state, self.error = "failed", reason
@@ -275,19 +315,3 @@ class Server:
             self._tried = 0.0
             if self._over is not None:
                 self._over.lost(reason)
-
-
-class _Over:
-    """Listens to one session and keeps the reason of its end."""
-
-    def __init__(self, changed: Callable[[Change], None]) -> None:
-        self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.changed = changed
-
-    def lost(self, reason: str) -> None:
-        if not self.reason.done():
-            self.reason.set_result(reason)
-
-
-def _connectionless(peer: Peer, config: snapshot.Server) -> bool:
-    return peer.era == "modern" and config.type != "stdio"

@@ -4,31 +4,36 @@ Source: MCP 2024-11-05 basic/transports.mdx "HTTP with SSE" (T-72, T-80).
 """
 
 import asyncio
+from functools import partial
 from urllib.parse import urljoin, urlsplit
-
-from msgspec import Raw, UnsetType
 
 from metamcp_asgi.config.snapshot import Server
 from metamcp_asgi.errors import UpstreamError, UpstreamProtocolError, UpstreamUnavailable
 from metamcp_asgi.protocol.sse import Parser
 from metamcp_asgi.tasks import Tasks
-from metamcp_asgi.upstream.channel import Channel, ChannelSession, handshake
+from metamcp_asgi.upstream.channel import Channel, handshake
+from metamcp_asgi.upstream.channel_session import ChannelSession
 from metamcp_asgi.upstream.http1 import Response
-from metamcp_asgi.upstream.legacy import LegacyLeg
-from metamcp_asgi.upstream.request import CHANGES, Events
+from metamcp_asgi.upstream.request import Events, Terms, relay
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.status import refusal
 
 __all__ = ["open_sse"]
 
 
-async def open_sse(server: Server, runtime: Runtime, events: Events) -> ChannelSession:
+async def open_sse(server: Server, runtime: Runtime, events: Events, terms: Terms) -> ChannelSession:
     """Open the stream, learn where to post, and shake hands.
+
+    Args:
+        server: Its configuration.
+        runtime: What the process shares.
+        events: Gets what happens outside of requests.
+        terms: On which terms the session is opened.
 
     Raises:
         UpstreamError: It is no such server, or cannot be reached.
     """
-    link = _Link(server, runtime, events)
+    link = _Link(server, runtime, events, terms)
     try:
         await link.connect()
         peer = await handshake(link.channel)
@@ -36,14 +41,14 @@ async def open_sse(server: Server, runtime: Runtime, events: Events) -> ChannelS
         await link.stop()
         raise
     link.opened = True
-    return ChannelSession(peer, link.channel, LegacyLeg(), link.stop)
+    return ChannelSession(peer, link.channel, events, link.stop)
 
 
 class _Link:
     """The stream, the URL to post to, and the channel made of both."""
 
-    def __init__(self, server: Server, runtime: Runtime, events: Events) -> None:
-        self.channel = Channel(self._send, self._notified)
+    def __init__(self, server: Server, runtime: Runtime, events: Events, terms: Terms) -> None:
+        self.channel = Channel(self._send, partial(relay, events), terms)
         self.opened = False
         self._server = server
         self._http = runtime.http
@@ -98,7 +103,3 @@ class _Link:
         response.detach()
         if not 200 <= status < 300:
             raise refusal(response)
-
-    def _notified(self, method: str, params: Raw | UnsetType) -> None:
-        if (kind := CHANGES.get(method)) is not None:
-            self._events.changed(kind)

@@ -5,19 +5,18 @@ after a while the handshake is sent as well, and the first of the two answers de
 """
 
 import asyncio
+from functools import partial
 from typing import Final
-
-from msgspec import Raw, UnsetType
 
 from metamcp_asgi.config.snapshot import Server
 from metamcp_asgi.errors import UpstreamProtocolError
-from metamcp_asgi.upstream.channel import Channel, ChannelSession, handshake
+from metamcp_asgi.upstream.channel import Channel, handshake
+from metamcp_asgi.upstream.channel_session import ChannelSession
 from metamcp_asgi.upstream.child import Child
 from metamcp_asgi.upstream.environment import child_environment
-from metamcp_asgi.upstream.legacy import HandshakeRefused, LegacyLeg
-from metamcp_asgi.upstream.modern import ModernLeg
+from metamcp_asgi.upstream.legacy import HandshakeRefused
 from metamcp_asgi.upstream.probe import DISCOVER, judge
-from metamcp_asgi.upstream.request import ACKNOWLEDGED, CHANGES, Events, Peer
+from metamcp_asgi.upstream.request import Events, Peer, Terms, relay
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["open_stdio"]
@@ -26,7 +25,7 @@ PROBE_ALONE: Final = 4.0
 """Seconds that ``server/discover`` has for itself; a modern server that is merely slow still answers it later."""
 
 
-async def open_stdio(server: Server, runtime: Runtime, events: Events, era: str) -> ChannelSession:
+async def open_stdio(server: Server, runtime: Runtime, events: Events, era: str, terms: Terms) -> ChannelSession:
     """Start the server's process and open a session.
 
     Args:
@@ -34,11 +33,12 @@ async def open_stdio(server: Server, runtime: Runtime, events: Events, era: str)
         runtime: What the process shares.
         events: Gets what happens outside of requests.
         era: ``modern``, ``legacy`` or ``auto``.
+        terms: On which terms the session is opened.
 
     Raises:
         UpstreamError: It does not start, or does not speak MCP; with its last lines on stderr in ``__notes__``.
     """
-    link = _Link(server, runtime, events)
+    link = _Link(server, runtime, events, terms)
     try:
         await link.spawn()
         peer = await _open(link.channel, era)
@@ -48,16 +48,15 @@ async def open_stdio(server: Server, runtime: Runtime, events: Events, era: str)
             error.add_note(stderr)
         raise
     link.opened = True
-    return ChannelSession(peer, link.channel, ModernLeg() if peer.era == "modern" else LegacyLeg(), link.stop)
+    return ChannelSession(peer, link.channel, events, link.stop)
 
 
 class _Link:
     """The child, the channel over its streams, and what the one tells the other."""
 
-    def __init__(self, server: Server, runtime: Runtime, events: Events) -> None:
-        self.channel = Channel(self._send, self._notified)
+    def __init__(self, server: Server, runtime: Runtime, events: Events, terms: Terms) -> None:
+        self.channel = Channel(self._send, partial(relay, events), terms)
         self.opened = False
-        self._listened = False
         self._server = server
         self._runtime = runtime
         self._events = events
@@ -101,14 +100,6 @@ class _Link:
         self.channel.closed(reason)
         if self.opened:
             self._events.lost(reason)
-
-    def _notified(self, method: str, params: Raw | UnsetType) -> None:
-        if (kind := CHANGES.get(method)) is not None:
-            self._events.changed(kind)
-        elif method == ACKNOWLEDGED:
-            for each in CHANGES.values() if self._listened else ():
-                self._events.changed(each)
-            self._listened = True
 
 
 async def _open(channel: Channel, era: str) -> Peer:

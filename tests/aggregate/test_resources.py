@@ -131,10 +131,11 @@ async def test_links_that_a_shared_template_makes_can_be_read():
 
 async def test_the_app_of_a_tool_is_published_under_its_new_uri():
     a, b = offer_of("a", "ui://app"), offer_of("b", "ui://app")
-    a.lists["tools/list"] = [tool("echo", _meta={"ui": {"resourceUri": "ui://app"}, "own": 1})]
+    meta = {"ui": {"resourceUri": "ui://app"}, "ui/resourceUri": "ui://app", "own": 1}
+    a.lists["tools/list"] = [tool("echo", _meta=meta)]
     async with endpoint(a=a, b=b) as g:
         (published, _) = (await g.result("tools/list"))["tools"]
-        assert published["_meta"] == {"ui": {"resourceUri": "ui://a+app"}, "own": 1}
+        assert published["_meta"] == {"ui": {"resourceUri": "ui://a+app"}, "ui/resourceUri": "ui://a+app", "own": 1}
         assert (await read(g, "ui://a+app"))[1] == "a: ui://app"
 
 

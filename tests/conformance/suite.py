@@ -51,7 +51,7 @@ def judge(side: str, scenario: Scenario) -> None:
     """Fails the test for a failure that exceptions.yml does not name, and for a name in it that is out of date.
 
     Args:
-        side: `server` or `client`, the part of exceptions.yml.
+        side: the part of exceptions.yml.
         scenario: what the suite found through the gateway.
     """
     named = yaml.safe_load(EXCEPTIONS.read_text())[side]
@@ -88,6 +88,23 @@ def run_server_scenarios(url: str, revision: str, folder: Path) -> dict[str, Sce
     """
     _conformance(["server", "--url", url, "--suite", "all", "--spec-version", revision], folder)
     return results(folder)
+
+
+def run_server_scenario(url: str, scenario: str, folder: Path) -> tuple[Scenario, str]:
+    """Runs one server scenario, on the wire that it chooses itself, as those of extensions do.
+
+    Args:
+        url: where the server, or the gateway, is; on the loopback.
+        scenario: which one.
+        folder: where the suite writes its results.
+
+    Returns:
+        What it found, and what the suite printed.
+    """
+    output = _conformance(["server", "--url", url, "--scenario", scenario], folder)
+    found = results(folder)
+    assert scenario in found, f"{scenario} gave no result:\n{output}"
+    return found[scenario], output
 
 
 def run_client_scenario(command: str, scenario: str, revision: str, folder: Path) -> tuple[Scenario, str]:

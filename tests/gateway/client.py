@@ -74,11 +74,11 @@ class Answer:
 
 
 def events_of(stream: bytes) -> list[str]:
-    """Returns the data of each event of a stream, comments left out."""
+    """Returns the data of each event of a stream; comments, and events that only bring an id, are left out."""
     events = []
     for block in stream.decode().replace("\r\n", "\n").split("\n\n"):
         data = [line[5:].removeprefix(" ") for line in block.split("\n") if line.startswith("data:")]
-        if data:
+        if any(data):
             events.append("\n".join(data))
     return events
 
@@ -209,9 +209,9 @@ class Client:
         """Calls a tool as a modern client."""
         return await self.modern("tools/call", {"name": name, "arguments": arguments or {}}, **how)
 
-    async def session(self, revision: str = "2025-11-25") -> "Session":
+    async def session(self, revision: str = "2025-11-25", capabilities: JSON | None = None) -> "Session":
         """Opens a legacy session."""
-        answer = await self.initialize(revision)
+        answer = await self.initialize(revision, capabilities=capabilities)
         assert answer.status == 200, answer
         session_id = answer.header("mcp-session-id")
         assert session_id is not None
@@ -219,8 +219,11 @@ class Client:
         assert (await session.notify("notifications/initialized")).status == 202
         return session
 
-    async def initialize(self, revision: str = "2025-11-25", headers: HeaderList = ()) -> Answer:
-        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+    async def initialize(
+        self, revision: str = "2025-11-25", headers: HeaderList = (), capabilities: JSON | None = None
+    ) -> Answer:
+        info = {"name": "raw", "version": "1"}
+        params = {"protocolVersion": revision, "capabilities": capabilities or {}, "clientInfo": info}
         return await self.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}, headers)
 
 
@@ -286,9 +289,13 @@ class Session:
         message = {"jsonrpc": "2.0", "method": method} | ({"params": params} if params is not None else {})
         return await self.post(message)
 
-    async def listen(self) -> Exchange:
+    async def respond(self, request: JSON, **how: Any) -> Answer:
+        """Posts the response to a request of the gateway, a `result` or an `error`."""
+        return await self.post({"jsonrpc": "2.0", "id": request["id"], **how})
+
+    async def listen(self, headers: HeaderList = ()) -> Exchange:
         """Opens the GET stream."""
-        exchange = await self.client.open("GET", [("Accept", "text/event-stream"), *self.headers])
+        exchange = await self.client.open("GET", [("Accept", "text/event-stream"), *self.headers, *headers])
         assert await exchange.head() == 200
         return exchange
 

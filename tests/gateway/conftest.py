@@ -8,6 +8,7 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -51,9 +52,24 @@ class Lab:
         return self.client("keyed", KEY_B)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
-    folder = tmp_path_factory.mktemp("lab")
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The laboratory's servers, and how a gateway is configured for them."""
+
+    configured: dict[str, dict[str, object]]
+    witness: Witness
+    raw: RawServer
+    old: RawServer
+    bus: InMemorySubscriptionBus
+
+    def lab(self, running: RunningGateway) -> Lab:
+        """Returns the laboratory with a gateway over them."""
+        return Lab(running, self.witness, self.raw, self.old, self.bus)
+
+
+@contextlib.asynccontextmanager
+async def lab_servers(folder: Path) -> AsyncIterator[Servers]:
+    """Runs the servers; their witness listens in the folder."""
     async with contextlib.AsyncExitStack() as stack:
         witness = await stack.enter_async_context(witness_at(folder / "witness"))
         bus = InMemorySubscriptionBus()
@@ -75,7 +91,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
             arguments = ["-m", "tests.gateway.upstreams.sdk", name, str(folder / "witness")]
             return {"command": sys.executable, "args": arguments, "cwd": str(ROOT), "era": era}
 
-        servers = {
+        servers: dict[str, dict[str, object]] = {
             "um": {"url": urls["um"]},
             "us": stdio("us", "auto"),
             "ul": {"url": urls["ul"], "era": "legacy"},
@@ -84,9 +100,17 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
             "raw": {"url": urls["raw"]},
             "old": {"url": urls["old"]},
         }
-        running = await stack.enter_async_context(gateway_for(document_of(servers)))
+        yield Servers(servers, witness, raw, old, bus)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+    async with (
+        lab_servers(tmp_path_factory.mktemp("lab")) as servers,
+        gateway_for(document_of(servers.configured)) as running,
+    ):
         states = {
             name: server.error for name, server in running.gateway.aggregator.pool.servers.items() if server.error
         }
         assert not states, states
-        yield Lab(running, witness, raw, old, bus)
+        yield servers.lab(running)

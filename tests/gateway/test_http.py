@@ -202,6 +202,24 @@ async def test_rate_limits() -> None:
         assert (await running.client().modern("tools/list")).status == 200
 
 
+async def test_check_96_headers_of_a_legacy_client_decide_nothing() -> None:
+    tools = {"raw__other": {"enabled": False}}
+    limited: dict[str, dict[str, Any]] = {
+        "limited": {"apiKeyAuth": False, "rateLimit": {"maxRate": 3, "maxRateSeconds": 60}}
+    }
+    async with gateway_over(
+        {"raw": RawServer(tools=("echo", "other"))}, namespace={"tools": tools}, endpoints=limited
+    ) as running:
+        session = await running.client("limited").session()
+        session.headers += [("Mcp-Method", "ping"), ("Mcp-Name", "raw__echo"), ("Mcp-Param-Region", "x")]
+        refused = await session.call("raw__other")
+        assert refused.result()["isError"]
+        assert "raw__other" in refused.result()["content"][0]["text"]
+        over = await session.call("raw__other")
+        assert over.status == 503
+        assert over.header("retry-after")
+
+
 async def test_wrong_keys_are_limited() -> None:
     async with gateway_over({"raw": RawServer()}) as running:
         wrong = running.client("keyed", "sk_mt_wrong")

@@ -245,6 +245,7 @@ async def test_its_server_is_below_the_host_application() -> None:
     assert document["servers"] == [{"url": f"http://127.0.0.1:{port}/ai/metamcp/open/api"}]
     assert index["endpoints"][0]["endpoints"] == {
         "mcp": "/ai/metamcp/open/mcp",
+        "sse": "/ai/metamcp/open/sse",
         "api": "/ai/metamcp/open/api",
         "openapi": "/ai/metamcp/open/api/openapi.json",
     }

@@ -36,7 +36,7 @@ class Opened:
     def __init__(self) -> None:
         self.all: list[Remote] = []
 
-    async def __call__(self, events):
+    async def __call__(self, events, terms):
         self.all.append(Remote())
         return self.all[-1]
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from metamcp_asgi.settings import Settings
-from metamcp_asgi.upstream import channel as channel_module
+from metamcp_asgi.upstream import channel_session as channel_module
 from metamcp_asgi.upstream import server as server_module
 from tests.serving import gateway, until
 from tests.stdio import stdio

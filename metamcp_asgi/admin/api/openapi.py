@@ -30,6 +30,7 @@ _PROBLEMS: Final = {
     428: "If-Match is missing.",
     429: "Too many wrong keys.",
     503: "The database cannot be used now.",
+    507: "The disk of the database is full; nothing was changed.",
 }
 
 
@@ -128,6 +129,8 @@ def _headers(operation: Operation) -> Iterable[str]:
 
 def _problems(operation: Operation) -> set[int]:
     found = {401, 403, 422, 429, 503}
+    if operation.method != "GET":
+        found.add(507)
     if "{" in operation.path:
         found.add(404)
     if operation.takes is not None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from metamcp_asgi.errors import ConfigError, MetaMCPError
-from metamcp_asgi.store.errors import Busy, Conflict, Dangling, Duplicate, NotFound, SecretsError
+from metamcp_asgi.store.errors import Busy, Conflict, Dangling, Duplicate, Full, NotFound, SecretsError
 from metamcp_asgi.store.policy import Forbidden
 from metamcp_asgi.store.services.inputs import Invalid, Unknown
 
@@ -31,6 +31,7 @@ _STATUS: Final[dict[type[MetaMCPError], int]] = {
     Dangling: 422,
     SecretsError: 500,
     Busy: 503,
+    Full: 507,
     ConfigError: 503,
 }
 
@@ -99,6 +100,8 @@ def problem_of(error: MetaMCPError) -> Problem:
         return Problem(status, "A secret cannot be opened: its key is not in METAMCP_SECRET_KEYS or the key file.")
     if isinstance(error, Busy | ConfigError):  # the latter when the store is opened
         return Problem(status, "The database cannot be used now; try again.", headers=[(b"retry-after", b"1")])
+    if isinstance(error, Full):
+        return Problem(status, "The disk of the database is full; nothing was changed.")
     if status == 500:
         return Problem(status, "An internal error; the gateway's log has more.")
     faults: list[Fault] = []

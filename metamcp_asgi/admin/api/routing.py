@@ -3,9 +3,10 @@
 Knows HTTP and the route table's columns; knows nothing of any object.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,6 +18,7 @@ from metamcp_asgi.admin.api.operation import Ask, Operation, Reply, entity_tag
 from metamcp_asgi.admin.api.problem import Fault, Problem, problem_of, sentence
 from metamcp_asgi.config.node import nearest
 from metamcp_asgi.errors import MetaMCPError
+from metamcp_asgi.store.errors import Busy
 
 __all__ = ["Answering", "Resource", "routed"]
 
@@ -24,6 +26,10 @@ logger = logging.getLogger("metamcp.admin")
 
 _encode = msgspec.json.Encoder(uuid_format="canonical").encode
 Asked: TypeAlias = Callable[[Scope], Awaitable[Ask]]
+Value = TypeVar("Value")
+
+PATIENCE: Final = 15.0
+"""Seconds that the work for one request may take; a database that stands still says nothing, and so nothing fails."""
 
 
 class Resource:
@@ -47,7 +53,7 @@ class Resource:
         """Serve one request."""
         operation = self._operations.get(scope["method"])
         # Before the method is looked at, so that strangers learn nothing.
-        ask = await self._asked(scope)
+        ask = await _in_time(self._asked(scope))
         if operation is None:
             detail = f"This path takes {self._allow.decode()}."
             raise Problem(405, detail, headers=[(b"allow", self._allow)])
@@ -62,12 +68,13 @@ class Resource:
         if operation.conditional:
             ask.version  # noqa: B018 - it must be there and well-formed, even where the object isn't
         if operation.takes is None:
-            reply = await operation.run(ask)
+            reply = await _in_time(operation.run(ask))
         elif operation.raw:
-            reply = await operation.run(ask, await body.text(scope, receive, self._max_body, operation.raw))
+            text = await body.text(scope, receive, self._max_body, operation.raw)
+            reply = await _in_time(operation.run(ask, text))
         else:
             given = body.decode(await body.read(scope, receive, self._max_body), operation.takes)
-            reply = await operation.run(ask, given)
+            reply = await _in_time(operation.run(ask, given))
         await _send_reply(scope, send, operation, ask, reply)
 
 
@@ -127,7 +134,7 @@ def routed(operations: Sequence[Operation], asked: Asked, max_body: int) -> ASGI
     routes = [Route(path, Resource(those, asked, max_body)) for path, those in paths.items()]
 
     async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
-        await asked(scope)
+        await _in_time(asked(scope))
         raise Problem(404, "Nothing is served at this path; openapi.json describes what is.")
 
     router = Router(routes, redirect_slashes=False, default=elsewhere)
@@ -139,6 +146,19 @@ def routed(operations: Sequence[Operation], asked: Asked, max_body: int) -> ASGI
             await router(scope, receive, send)
 
     return app
+
+
+async def _in_time(work: Awaitable[Value]) -> Value:
+    """Return what comes of the work for a request.
+
+    Raises:
+        Busy: It takes too long.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await work
+    except TimeoutError:
+        raise Busy(f"the database has not answered within {PATIENCE:g} seconds") from None
 
 
 def _query(scope: Scope, operation: Operation) -> Mapping[str, Any]:

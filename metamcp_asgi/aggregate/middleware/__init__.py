@@ -7,7 +7,6 @@ A middleware is a plain class. It has those of these asynchronous methods that i
 
 from metamcp_asgi.aggregate.middleware.items import Items, ListCall, ListedItem
 from metamcp_asgi.aggregate.middleware.protocol import (
-    CallFailed,
     Next,
     PromptCall,
     PromptResult,
@@ -16,9 +15,11 @@ from metamcp_asgi.aggregate.middleware.protocol import (
     ToolCall,
     ToolResult,
 )
+from metamcp_asgi.aggregate.middleware.signals import CallFailed, InputNeeded
 
 __all__ = [
     "CallFailed",
+    "InputNeeded",
     "Items",
     "ListCall",
     "ListedItem",

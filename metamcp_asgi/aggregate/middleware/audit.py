@@ -12,13 +12,13 @@ from typing import Any
 from metamcp_asgi.aggregate.middleware.protocol import (
     AnyCall,
     AnyResult,
-    CallFailed,
     Next,
     PromptCall,
     ResourceCall,
     ToolCall,
     ToolResult,
 )
+from metamcp_asgi.aggregate.middleware.signals import CallFailed, InputNeeded
 from metamcp_asgi.errors import ProtocolError, UpstreamTimeout
 from metamcp_asgi.protocol.jsonrpc import encode
 
@@ -54,6 +54,9 @@ async def _written(call: AnyCall, following: Next[Any, AnyResult], *, arguments:
     except CallFailed as failed:
         failure = failed.failure
         outcome = failure.cause if failure.cause != "server" else f"error {failure.code}"
+        raise
+    except InputNeeded:
+        outcome = "input_required"
         raise
     except ProtocolError as error:
         outcome = f"error {error.code}"

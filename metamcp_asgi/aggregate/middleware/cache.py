@@ -80,14 +80,14 @@ class Cache:
 
     async def call_tool(self, call: ToolCall, next: Next[ToolCall, ToolResult]) -> ToolResult:  # noqa: A002
         """Call a tool, or answer what it answered before."""
-        if call.route is None or not self._keeps(call) or (whose := _whose(call)) is None:
+        if call.route is None or not self._keeps(call) or (whose := _whose(call)) is None or _interactive(call):
             return await next(call)
         key = (*whose, *_about(call))
         if (kept := self._get(key)) is not None:
             return ToolResult(Result(b"", dict(kept.members)))
         generation = self._generation
         result = await next(call)
-        if not result.is_error and _complete(result.members) and generation == self._generation:
+        if not result.is_error and not _interactive(call) and generation == self._generation:
             self._put(key, result.members, self._options.ttl_seconds)
         return result
 
@@ -97,7 +97,7 @@ class Cache:
         next: Next[ResourceCall, ResourceResult],  # noqa: A002
     ) -> ResourceResult:
         """Read a resource, or answer what was read before; its ``ttlMs`` is what remains."""
-        if call.route is None or not self._options.resources:
+        if call.route is None or not self._options.resources or _interactive(call):
             return await next(call)
         about, whose = _about(call), _whose(call)
         for key in [("public", *about)] + ([(*whose, *about)] if whose is not None else []):
@@ -107,7 +107,7 @@ class Cache:
         generation, started = self._generation, time.monotonic()
         result = await next(call)
         owner = ("public",) if result.scope == "public" else whose
-        if result.ttl_ms > 0 and owner is not None and _complete(result.members) and generation == self._generation:
+        if result.ttl_ms > 0 and owner is not None and not _interactive(call) and generation == self._generation:
             self._put((*owner, *about), result.members, result.ttl_ms / 1000 - (time.monotonic() - started))
         return result
 
@@ -166,5 +166,6 @@ def _about(call: AnyCall) -> Key:
     return (call.method, call.server, call.own_name, more)
 
 
-def _complete(members: Members) -> bool:
-    return bytes(members.get("resultType", b'"complete"')) == b'"complete"'
+def _interactive(call: AnyCall) -> bool:
+    """Tell whether the result depends on what the user said meanwhile (CA-02)."""
+    return call.core.asked or call.core.inputs is not None

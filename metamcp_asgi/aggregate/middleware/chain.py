@@ -15,18 +15,18 @@ from metamcp_asgi.aggregate.middleware.items import Items, ListCall, published
 from metamcp_asgi.aggregate.middleware.protocol import (
     AnyCall,
     AnyResult,
-    CallFailed,
     PromptCall,
     ResourceCall,
     ToolCall,
 )
 from metamcp_asgi.aggregate.middleware.registry import METHODS, instances
+from metamcp_asgi.aggregate.middleware.signals import CallFailed, InputNeeded
 from metamcp_asgi.aggregate.published import Item, Route
 from metamcp_asgi.config.snapshot import Namespace
 from metamcp_asgi.errors import MetaMCPError, ProtocolError
 from metamcp_asgi.protocol import headers
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
-from metamcp_asgi.protocol.outcome import Failure, Outcome, Result, internal, tool_error
+from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Result, internal, tool_error
 from metamcp_asgi.protocol.revisions import LISTS
 
 __all__ = ["Ask", "Chain", "build"]
@@ -85,6 +85,10 @@ class Chain:
         )
         """Those of them that may differ from principal to principal."""
 
+    def concerns(self, method: str) -> bool:
+        """Tell whether a middleware takes part in the answers to a method."""
+        return method in self._handlers
+
     def changed(self) -> None:
         """Tell the middlewares that want to know that what the servers offer has changed."""
         for listener in self._listeners:
@@ -112,6 +116,8 @@ class Chain:
             result: Result = (await handler(seen)).result
         except CallFailed as failed:
             return failed.failure
+        except InputNeeded as needed:
+            return needed.outcome
         except MetaMCPError:
             raise
         except Exception:  # another package's defect is no reason to answer nothing, nor to go around it
@@ -159,6 +165,8 @@ class Chain:
         outcome = call.instead if call.route is None else await self._ask(call.core, call.route)
         if isinstance(outcome, Failure):
             raise CallFailed(outcome)
+        if isinstance(outcome, InputRequired):
+            raise InputNeeded(outcome)
         assert outcome is not None, "what has no route has an answer instead"
         return call.result_type(outcome)
 

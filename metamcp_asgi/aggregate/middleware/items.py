@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from metamcp_asgi.aggregate.published import Item
+from metamcp_asgi.aggregate.published import Item, item_of
 from metamcp_asgi.config.snapshot import Principal
-from metamcp_asgi.protocol.jsonrpc import encode
+from metamcp_asgi.protocol.jsonrpc import decode_members, encode
 
 __all__ = ["Items", "ListCall", "ListedItem", "published"]
 
@@ -50,7 +50,11 @@ class ListedItem:
     def definition(self) -> dict[str, Any]:
         """Its published definition; to change it, assign another. The name stays what it is."""
         if self._definition is None:
-            self._definition = msgspec.json.decode(self.item.legacy, type=dict[str, Any])
+            definition: dict[str, Any] = msgspec.json.decode(self.item.modern)
+            if self.item.legacy is not self.item.modern:
+                # Each era has members that the other has not.
+                definition = {**msgspec.json.decode(self.item.legacy), **definition}
+            self._definition = definition
         return self._definition
 
     @definition.setter
@@ -103,10 +107,4 @@ def published(items: Iterable[ListedItem]) -> list[Item]:
 
 
 def _line(each: ListedItem) -> Item:
-    if not each.changed:
-        return each.item
-    definition = each.definition
-    legacy = encode(definition)
-    # As in ``published.item_of``: `execution` is a field of 2025-11-25 alone.
-    modern = encode({k: v for k, v in definition.items() if k != "execution"}) if "execution" in definition else legacy
-    return Item(each.item.place, modern, legacy)
+    return item_of(each.item.place, decode_members(encode(each.definition))) if each.changed else each.item

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from metamcp_asgi.aggregate.middleware.protocol import (
-    CallFailed,
     Next,
     ResourceCall,
     ResourceResult,
     ToolCall,
     ToolResult,
 )
+from metamcp_asgi.aggregate.middleware.signals import CallFailed
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, encode
 
 __all__ = ["Limit"]

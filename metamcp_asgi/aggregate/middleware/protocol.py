@@ -13,14 +13,13 @@ from msgspec import Raw
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.published import Route
 from metamcp_asgi.config.snapshot import Namespace, Principal, ToolOverride
-from metamcp_asgi.errors import MetaMCPError, ProtocolError
+from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, Members, encode
-from metamcp_asgi.protocol.outcome import Failure, Outcome, Result, tool_error
+from metamcp_asgi.protocol.outcome import Outcome, Result, tool_error
 
 __all__ = [
     "AnyCall",
     "AnyResult",
-    "CallFailed",
     "Next",
     "PromptCall",
     "PromptResult",
@@ -43,23 +42,6 @@ Raises:
     UpstreamError: The server could not be asked, or did not answer in time.
     ProtocolError: The call itself is wrong.
 """
-
-
-class CallFailed(MetaMCPError):
-    """A call was answered with a JSON-RPC error; raise it to answer so.
-
-    Args:
-        failure: The error.
-    """
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-    @classmethod
-    def of(cls, code: int, message: str) -> "CallFailed":
-        """Return the failure with this JSON-RPC code and message."""
-        return cls(Failure(code, message))
 
 
 class AnyResult:

@@ -14,7 +14,6 @@ from msgspec import Meta, Struct
 from metamcp_asgi.aggregate.middleware.patterns import UNBOUNDED, work
 from metamcp_asgi.aggregate.middleware.protocol import (
     AnyResult,
-    CallFailed,
     Next,
     PromptCall,
     PromptResult,
@@ -23,6 +22,7 @@ from metamcp_asgi.aggregate.middleware.protocol import (
     ToolCall,
     ToolResult,
 )
+from metamcp_asgi.aggregate.middleware.signals import CallFailed
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.protocol.jsonrpc import encode
 

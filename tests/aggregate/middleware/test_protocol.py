@@ -100,7 +100,7 @@ HDR = tool_named(
 )
 
 
-async def test_rewritten_arguments_reach_body_and_headers():
+async def test_check_47_rewritten_arguments_reach_body_and_headers():
     """eras.md 4, test 47: T-31, T-45."""
     raw = RawServer(tools=(HDR,), behaviour={"tools/call": text_result("done")})
     async with through(["elsewhere"], raw=raw) as running:

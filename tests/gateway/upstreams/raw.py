@@ -126,10 +126,14 @@ class RawServer:
 
     async def announce(self, kind: str) -> None:
         """Tells whoever listens that a list has changed."""
+        await self.tell(f"notifications/{kind}/list_changed")
+
+    async def tell(self, method: str, **params: Any) -> None:
+        """Sends a notification to whoever listens."""
         async with asyncio.timeout(30):
             await self.listening.wait()
         for queue in self.listeners:
-            queue.put_nowait({"jsonrpc": "2.0", "method": f"notifications/{kind}/list_changed"})
+            queue.put_nowait({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -228,7 +232,7 @@ class RawServer:
             self.listening.set()
             while True:
                 message = await queue.get()
-                yield {**message, "params": {"_meta": tag}} if tag else message
+                yield {**message, "params": {**message.get("params", {}), "_meta": tag}} if tag else message
 
         work = asyncio.ensure_future(_events(send, Stream(messages())))
         leaving = asyncio.ensure_future(_gone(receive))

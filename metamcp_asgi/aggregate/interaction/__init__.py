@@ -1,0 +1,6 @@
+"""Calls in the middle of which a server needs the client's input, between clients and servers of either era.
+
+``questions.py`` checks and words what is asked, ``state.py`` is what a modern client carries between two rounds,
+``parking.py`` holds a legacy server's call while a modern client is away, ``rounds.py`` asks a legacy client on behalf
+of a modern server, and ``interaction.py`` chooses among them.
+"""

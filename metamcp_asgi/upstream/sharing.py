@@ -1,0 +1,61 @@
+"""Which requests get a session that is not shared by everybody, and who shares that one (eras.md 2.2)."""
+
+from msgspec import Struct
+
+from metamcp_asgi.config.snapshot import Sharing
+from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
+from metamcp_asgi.upstream.request import Request, Session
+
+__all__ = ["Affinity", "Apart", "apart", "key_of"]
+
+
+class Affinity(Struct, frozen=True):
+    """On whose behalf a request is made: a principal, ``None`` for strangers, and its client session, if it has one."""
+
+    principal: str | None = None
+    session: str | None = None
+
+
+class Apart(Struct, frozen=True):
+    """The session that a request needs for itself or for those of its caller.
+
+    ``capabilities`` are what it declares. An ``exclusive`` one has no other request in flight meanwhile.
+    """
+
+    capabilities: Capabilities
+    exclusive: bool
+
+
+def apart(sharing: Sharing, request: Request, main: Session) -> Apart | None:
+    """Return what session a request needs, or ``None`` when the one that everybody shares will do.
+
+    Args:
+        sharing: As configured.
+        request: The request.
+        main: The session that everybody shares.
+    """
+    modern = main.peer.era == "modern"
+    # A modern server over HTTP knows no sessions, and the process of one is told with each request what it may ask.
+    if sharing == "shared" or (modern and (main.correlates or sharing == "auto")):
+        return None
+    asks = not modern and request.ask is not None and request.capabilities.interactive
+    if sharing == "auto":
+        logs = request.on_log is not None and request.log_level is not None and "logging" in main.peer.capabilities
+        if not asks and (main.correlates or not logs):
+            return None
+    return Apart(request.capabilities if asks else NOTHING, exclusive=sharing == "auto" and not main.correlates)
+
+
+def key_of(sharing: Sharing, affinity: Affinity) -> str | None:
+    """Return the key under which a session that is not shared by everybody is kept.
+
+    Strangers never share: without a client session of their own, they get a session for each request. With ``auto``,
+    only what may ask the client gets here, and each client session has its own.
+    """
+    if sharing in ("session", "auto") and affinity.session is not None:
+        return f"session {affinity.session}"
+    if sharing in ("session", "principal", "auto") and affinity.principal is not None:
+        return f"principal {affinity.principal}"
+    if sharing == "principal" and affinity.session is not None:
+        return f"session {affinity.session}"
+    return None

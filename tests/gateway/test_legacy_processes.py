@@ -1,0 +1,181 @@
+"""Legacy sessions over several processes, none of which is the only one a client speaks to (check 98).
+
+Two gateways share nothing but their keys and a Redis, as two workers or two machines do.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp
+
+from tests.gateway.client import Client, Session
+from tests.gateway.running import KEY_A, KEY_B, RunningGateway, document_of, gateway_for, served
+from tests.gateway.test_legacy_asking import ACCEPTED, EVERYTHING, FORM, answers, asking_server, until_asked
+from tests.gateway.test_legacy_resume import Events, Steps, refused, resumed, started
+from tests.gateway.test_legacy_sessions import levels, logging_server, update, watched_server
+from tests.gateway.test_legacy_sse import session as sse_session
+from tests.redis import Redis
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@dataclass(frozen=True, slots=True)
+class Two:
+    """Two processes of one gateway."""
+
+    one: RunningGateway
+    two: RunningGateway
+
+    def there(self, session: Session) -> Session:
+        """Returns a session as its client uses it at the other process."""
+        client = Client(self.two.port)
+        client.path, client.headers = session.client.path, session.client.headers
+        other = Session(client, session.id, "2025-11-25")
+        other.headers = session.headers
+        return other
+
+
+@contextlib.asynccontextmanager
+async def two_over(server: ASGIApp, redis: Redis, prefix: str) -> AsyncIterator[Two]:
+    async with served(server) as port:
+        document = document_of({"raw": {"url": f"http://127.0.0.1:{port}/mcp"}})
+        common: dict[str, Any] = {
+            "secret_keys": (b"k" * 32,),
+            "redis_url": redis.url,
+            "redis_prefix": prefix,
+        }
+        async with gateway_for(document, **common) as one, gateway_for(document, **common) as two:
+            yield Two(one, two)
+
+
+async def test_check_65_an_answer_that_reaches_another_process(shared_redis: Redis, prefix: str) -> None:
+    server = asking_server(FORM)
+    async with two_over(server, shared_redis, prefix) as both:
+        session = await both.one.client("keyed", KEY_A).session("2025-11-25", EVERYTHING)
+        exchange, question = await until_asked(session)
+        stranger = await both.two.client("keyed", KEY_B).session("2025-11-25", EVERYTHING)
+        assert (await stranger.respond(question, result={"action": "decline"})).status == 202
+        told = await both.there(session).respond(question, result=ACCEPTED)
+        assert (told.status, told.body) == (202, b"")
+        assert answers(await exchange.message()) == {"q0": ACCEPTED}
+        await exchange.close()
+        assert (await both.there(session).respond(question, result=ACCEPTED)).status == 202
+        assert server.count("tools/call") == 2
+
+
+async def test_check_73_a_cancellation_that_reaches_another_process(shared_redis: Redis, prefix: str) -> None:
+    async with two_over(asking_server(FORM), shared_redis, prefix) as both:
+        session = await both.one.client().session("2025-06-18", EVERYTHING)
+        exchange, question = await until_asked(session)
+        assert (await both.there(session).notify("notifications/cancelled", {"requestId": 3})).status == 202
+        [cancelled] = (await asyncio.wait_for(exchange.answer(), 15)).messages()
+        assert cancelled["params"]["requestId"] == question["id"]
+
+
+async def test_check_24_an_end_that_another_process_was_told(shared_redis: Redis, prefix: str) -> None:
+    async with two_over(watched_server(), shared_redis, prefix) as both:
+        known, unseen = await both.one.client().session(), await both.one.client().session()
+        stream = await both.there(known).listen()
+        for session in (known, unseen):
+            assert (await session.end()).status == 200
+        await asyncio.wait_for(stream.answer(), 15)
+        for session in (known, unseen):
+            assert (await both.there(session).request("ping")).status == 404
+
+
+async def test_check_75_a_level_that_another_process_was_told(shared_redis: Redis, prefix: str) -> None:
+    async with two_over(logging_server("modern"), shared_redis, prefix) as both:
+        session = await both.one.client().session()
+        await session.request("logging/setLevel", {"level": "alert"})
+        there = both.there(session)
+        assert await levels(there) == ["alert", "emergency"]
+        await there.request("logging/setLevel", {"level": "emergency"})
+        async with asyncio.timeout(15):
+            while await levels(session) != ["emergency"]:
+                pass
+
+
+async def test_check_79_a_subscription_that_reaches_another_process(shared_redis: Redis, prefix: str) -> None:
+    server = watched_server()
+    async with two_over(server, shared_redis, prefix) as both:
+        session = await both.one.client().session()
+        there = both.there(session)
+        stream = await there.listen()
+        assert (await session.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+        assert (await session.request("resources/subscribe", {"uri": "nowhere://"})).code() == -32002
+        await update(server, "raw://a")
+        assert (await stream.message())["params"] == {"uri": "raw://a"}
+        await session.request("resources/unsubscribe", {"uri": "raw://a"})
+        await server.arrival("resources/unsubscribe")
+        await stream.close()
+
+
+async def test_check_79_a_stream_that_moves_takes_the_subscriptions_along(shared_redis: Redis, prefix: str) -> None:
+    server = watched_server()
+    async with two_over(server, shared_redis, prefix) as both:
+        session = await both.one.client().session()
+        before = await session.listen()
+        await session.request("resources/subscribe", {"uri": "raw://a"})
+        after = await both.there(session).listen()
+        await asyncio.wait_for(before.answer(), 15)
+        # Whether it has changed in between, nobody knows.
+        assert (await after.message())["params"] == {"uri": "raw://a"}
+        await update(server, "raw://a")
+        assert (await after.message())["params"] == {"uri": "raw://a"}
+        await after.close()
+
+
+async def test_check_79_what_was_subscribed_to_before_there_was_a_stream(redis: Redis, prefix: str) -> None:
+    server = watched_server()
+    async with two_over(server, redis, prefix) as both:
+        session = await both.one.client().session()
+        assert (await session.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+        assert (await both.there(session).request("resources/subscribe", {"uri": "raw://b"})).result() == {}
+        stream = await both.there(session).listen()
+        # Whether they have changed before, nobody knows.
+        assert {(await stream.message())["params"]["uri"] for _ in range(2)} == {"raw://a", "raw://b"}
+        for uri in ("raw://a", "raw://b"):
+            await update(server, uri)
+            assert (await stream.message())["params"] == {"uri": uri}
+        await stream.close()
+
+
+async def test_check_28_messages_that_reach_another_process(shared_redis: Redis, prefix: str) -> None:
+    async with two_over(asking_server(FORM), shared_redis, prefix) as both:
+        key = both.one.client("keyed", KEY_A)
+        async with sse_session(key, "2025-06-18", capabilities=EVERYTHING) as stream:
+            stream.client = both.two.client("keyed", KEY_A)
+            await stream.tell("tools/call", {"name": "raw__ask", "arguments": {}}, id=5)
+            question = await stream.exchange.message()
+            stream.client = both.one.client("keyed", KEY_A)
+            await stream.post({"jsonrpc": "2.0", "id": question["id"], "result": ACCEPTED})
+            assert answers(await stream.exchange.message()) == {"q0": ACCEPTED}
+            stream.client = both.two.client("keyed", KEY_B)
+            assert (await stream.post({"jsonrpc": "2.0", "id": 1, "method": "ping"})).status == 404
+        stream.client = both.two.client("keyed", KEY_A)
+        async with asyncio.timeout(15):
+            while (await stream.post({"jsonrpc": "2.0", "id": 1, "method": "ping"})).status != 404:
+                pass
+
+
+async def test_check_32_a_stream_that_is_resumed_at_another_process(shared_redis: Redis, prefix: str) -> None:
+    steps = Steps()
+    async with two_over(steps.server, shared_redis, prefix) as both:
+        session = await both.one.client().session("2025-11-25")
+        first = await started(session)
+        await steps.step()
+        await first.exchange.head()
+        await first.until(1)
+        again: Events = await resumed(both.there(session), first.ids[0])
+        await again.until(1)
+        await steps.step()
+        steps.finish()
+        await again.to_the_end()
+        assert again.progress == [1, 2]
+        assert again.messages[-1]["id"] == 3
+        stranger = await both.two.client().session("2025-11-25")
+        assert await refused(stranger.client, stranger, first.ids[0]) == 400

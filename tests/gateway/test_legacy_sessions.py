@@ -1,0 +1,176 @@
+"""What belongs to a legacy session: log level, subscriptions, completion (checks 74, 75, 79; CO-01, LO-02, SU-06)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from metamcp_asgi.downstream import subscriptions
+from metamcp_asgi.protocol.levels import LEVELS
+from tests.gateway.client import JSON, Session
+from tests.gateway.conftest import Lab
+from tests.gateway.running import gateway_over
+from tests.gateway.upstreams.raw import Error, RawServer, Seen, Stream, text_result
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LOG_LEVEL = "io.modelcontextprotocol/logLevel"
+SUBSCRIBING: JSON = {"tools": {"listChanged": True}, "resources": {"listChanged": True, "subscribe": True}}
+
+
+def logging_server(era: str) -> RawServer:
+    async def logs(seen: Seen) -> AsyncIterator[JSON | bytes]:
+        for level in LEVELS:
+            params = {"level": level, "data": {"said": level}, "logger": "raw"}
+            yield {"jsonrpc": "2.0", "method": "notifications/message", "params": params}
+        yield {"jsonrpc": "2.0", "id": seen.message["id"], "result": text_result("logged", resultType="complete")}
+
+    return RawServer(era, ("log",), {"tools/call": lambda seen: Stream(logs(seen))})
+
+
+async def levels(session: Session) -> list[str]:
+    """Returns the levels of what is logged in a call."""
+    *logs, result = (await session.call("raw__log")).messages()
+    assert result["result"]["content"][0]["text"] == "logged"
+    assert all(log["params"]["data"] == {"said": log["params"]["level"]} for log in logs)
+    return [log["params"]["level"] for log in logs]
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_check_75_a_session_has_its_own_level(era: str) -> None:
+    server = logging_server(era)
+    async with gateway_over({"raw": server}) as running:
+        client = running.client()
+        strict, open_ = await client.session(), await client.session()
+        assert (await strict.request("logging/setLevel", {"level": "error"})).result() == {}
+        assert (await open_.request("logging/setLevel", {"level": "debug"})).result() == {}
+        assert await levels(strict) == ["error", "critical", "alert", "emergency"]
+        assert await levels(open_) == list(LEVELS)
+        assert (await strict.request("logging/setLevel", {"level": "emergency"})).result() == {}
+        assert await levels(strict) == ["emergency"]
+        if era == "modern":
+            assert server.last("tools/call").params["_meta"][LOG_LEVEL] == "emergency"
+            await levels(await client.session())
+            assert LOG_LEVEL not in server.last("tools/call").params["_meta"]
+
+
+@pytest.mark.parametrize("params", [{}, {"level": "loud"}, {"level": 3}, {"level": "ERROR"}, []])
+async def test_check_74_an_unknown_level(lab: Lab, params: object) -> None:
+    session = await lab.client().session()
+    assert (await session.request("logging/setLevel", params or {"level": None})).code() == -32602
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+async def test_what_initialize_announces(lab: Lab, revision: str) -> None:
+    capabilities = (await lab.client().initialize(revision)).result()["capabilities"]
+    assert capabilities["logging"] == {}
+    assert capabilities["resources"] == {"listChanged": True, "subscribe": True}
+    assert ("completions" in capabilities) == (revision != "2024-11-05")
+
+
+async def test_completion() -> None:
+    values = {"completion": {"values": ["Graz"], "hasMore": False}}
+    server = RawServer("legacy", (), {"completion/complete": values})
+    server.capabilities = {**SUBSCRIBING, "prompts": {}, "completions": {}}
+    server.behaviour["prompts/list"] = server.listed("prompts", [{"name": "p", "arguments": [{"name": "city"}]}])
+    async with gateway_over({"raw": server}) as running:
+        session = await running.client().session()
+        params = {"ref": {"type": "ref/prompt", "name": "raw__p"}, "argument": {"name": "city", "value": "G"}}
+        assert (await session.request("completion/complete", params)).result() == values
+        assert server.last("completion/complete").params["ref"] == {"type": "ref/prompt", "name": "p"}
+        assert (await session.request("completion/complete", {"ref": 1})).code() == -32602
+
+
+def watched_server(era: str = "legacy") -> RawServer:
+    server = RawServer(era, (), {"resources/subscribe": {}, "resources/unsubscribe": {}})
+    server.capabilities = SUBSCRIBING
+    resources = [{"uri": f"raw://{name}", "name": name} for name in ("a", "b")]
+    server.behaviour["resources/list"] = server.listed("resources", resources)
+    return server
+
+
+async def update(server: RawServer, uri: str) -> None:
+    async with asyncio.timeout(15):
+        await server.listening.wait()
+    params = {"uri": uri}
+    for queue in server.listeners:
+        queue.put_nowait({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params})
+
+
+async def test_check_79_updates_come_on_the_stream_of_the_session() -> None:
+    server = watched_server()
+    async with gateway_over({"raw": server}) as running:
+        one, two = await running.client().session(), await running.client().session()
+        for session in (one, two):
+            assert (await session.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+            assert (await session.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+        assert server.count("resources/subscribe") == 1
+        streams = [await one.listen(), await two.listen()]
+        await update(server, "raw://b")
+        await update(server, "raw://a")
+        for stream in streams:
+            message = await stream.message()
+            assert message["method"] == "notifications/resources/updated"
+            assert message["params"] == {"uri": "raw://a"}
+        assert (await one.request("resources/unsubscribe", {"uri": "raw://a"})).result() == {}
+        await update(server, "raw://a")
+        assert (await streams[1].message())["params"] == {"uri": "raw://a"}
+        assert server.count("resources/unsubscribe") == 0
+        assert (await two.request("resources/unsubscribe", {"uri": "raw://a"})).result() == {}
+        async with asyncio.timeout(15):
+            await server.arrival("resources/unsubscribe")
+        for stream in streams:
+            await stream.close()
+
+
+async def test_an_update_is_told_when_the_stream_is_back() -> None:
+    server = watched_server()
+    async with gateway_over({"raw": server}) as running:
+        client = running.client()
+        away, witness = await client.session(), await client.session()
+        for session in (away, witness):
+            await session.request("resources/subscribe", {"uri": "raw://a"})
+        stream = await witness.listen()
+        await update(server, "raw://a")
+        await stream.message()
+        late = await away.listen()
+        assert (await late.message())["params"] == {"uri": "raw://a"}
+        await late.close()
+        await stream.close()
+
+
+@pytest.mark.parametrize("how", ["delete", "away"])
+async def test_subscriptions_end_with_their_session(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "LINGER", 0.05)
+    server = watched_server()
+    async with gateway_over({"raw": server}) as running:
+        session = await running.client().session()
+        stream = await session.listen()
+        await session.request("resources/subscribe", {"uri": "raw://a"})
+        if how == "delete":
+            await session.end()
+        else:
+            await stream.close()
+        await server.arrival("resources/unsubscribe")
+
+
+async def test_what_cannot_be_subscribed_to() -> None:
+    server = watched_server()
+    server.behaviour["resources/subscribe raw://b"] = Error(-32602, "not this one")
+    async with gateway_over({"raw": server}) as running:
+        session = await running.client().session()
+        unknown = await session.request("resources/subscribe", {"uri": "nowhere://x"})
+        assert unknown.code() == -32002
+        assert unknown.error()["data"] == {"uri": "nowhere://x"}
+        assert "error" in (await session.request("resources/subscribe", {"uri": "raw://b"})).message()
+        for params in ({}, {"uri": 5}):
+            assert (await session.request("resources/subscribe", params)).code() == -32602
+        assert (await session.request("resources/unsubscribe", {"uri": "nowhere://x"})).result() == {}
+
+
+async def test_a_session_subscribes_to_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 1)
+    async with gateway_over({"raw": watched_server()}) as running:
+        session = await running.client().session()
+        assert (await session.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+        assert (await session.request("resources/subscribe", {"uri": "raw://b"})).code() == -32603

@@ -1,0 +1,71 @@
+"""Legacy servers that refuse until a page was opened (-32042), and modern clients, which do not know that (ER-03)."""
+
+import uuid
+
+import pytest
+
+from tests.gateway.client import JSON, Client
+from tests.gateway.running import KEY_A, RunningGateway
+from tests.interaction.test_modern_clients import EVERYTHING, FORMS, accept, asked, call, text
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture
+def a(asking: RunningGateway) -> Client:
+    return asking.client("keyed", KEY_A)
+
+
+def page_of(requests: dict[str, JSON], topic: str) -> dict[str, JSON]:
+    """Checks the one question, and returns the answer of a user who has opened the page."""
+    ((key, question),) = requests.items()
+    assert question["method"] == "elicitation/create"
+    params = question["params"]
+    assert (params["mode"], params["url"]) == ("url", f"https://example.com/connect?{topic}")
+    assert params["message"].endswith("Open this")
+    assert "elicitationId" not in params
+    return {key: {"action": "accept"}}
+
+
+@pytest.mark.parametrize("kind", ["ul", "ux", "ud"])
+async def test_check_62_a_page_first_then_the_call(a: Client, kind: str) -> None:
+    tool, arguments = f"{kind}__locked", {"topic": uuid.uuid4().hex}
+    answer = await call(a, tool, arguments, EVERYTHING)
+    assert b"-32042" not in answer.body
+    requests, state = asked(answer)
+    given = page_of(requests, arguments["topic"])
+    final = await call(a, tool, arguments, EVERYTHING, requestState=state, inputResponses=given)
+    assert text(final) == f"{arguments['topic']} is open"
+
+
+@pytest.mark.parametrize("kind", ["ul", "ux", "ud"])
+async def test_check_62_a_page_after_a_question(a: Client, kind: str) -> None:
+    topic = uuid.uuid4().hex
+    tool, arguments = f"{kind}__locked", {"topic": topic, "asks": True}
+    requests, state = asked(await call(a, tool, arguments, EVERYTHING))
+    answer = await call(
+        a, tool, arguments, EVERYTHING, requestState=state, inputResponses=accept(requests, word="leaf")
+    )
+    requests, state = asked(answer)
+    given = page_of(requests, topic)
+    answer = await call(a, tool, arguments, EVERYTHING, requestState=state, inputResponses=given)
+    requests, state = asked(answer)  # the server asks anew, as the call is a new one for it
+    final = await call(a, tool, arguments, EVERYTHING, requestState=state, inputResponses=accept(requests, word="leaf"))
+    assert text(final) == f"{topic} is open"
+
+
+@pytest.mark.parametrize("kind", ["ul", "ud"])
+async def test_a_user_who_does_not_open_the_page(a: Client, kind: str) -> None:
+    tool, arguments = f"{kind}__locked", {"topic": uuid.uuid4().hex}
+    requests, state = asked(await call(a, tool, arguments, EVERYTHING))
+    given = {key: {"action": "decline"} for key in requests}
+    final = await call(a, tool, arguments, EVERYTHING, requestState=state, inputResponses=given)
+    assert final.result()["isError"]
+    assert "did not open the page" in text(final)
+
+
+@pytest.mark.parametrize("kind", ["ul", "ud"])
+async def test_check_61_a_client_that_opens_no_pages(a: Client, kind: str) -> None:
+    answer = await call(a, f"{kind}__locked", {"topic": uuid.uuid4().hex}, FORMS)
+    assert (answer.status, answer.code()) == (400, -32021)
+    assert answer.error()["data"] == {"requiredCapabilities": {"elicitation": {"url": {}}}}

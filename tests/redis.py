@@ -1,0 +1,120 @@
+"""Private Redis servers for tests: each on a port of its own, in a folder of its own, without persistence."""
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import free_port
+
+
+class Redis:
+    """A Redis server that can be killed, stopped and started again on the same port.
+
+    Args:
+        options: further command line options.
+    """
+
+    def __init__(self, *options: str) -> None:
+        program = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/usr/sbin")
+        assert program, "Redis is missing: run `make test-environment`"
+        self._program = program
+        self._options = options
+        self._folder = tempfile.mkdtemp(prefix="redis-")
+        self._server: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        for _ in range(10):  # another program may take the port before the server does
+            self.port = free_port()
+            with contextlib.suppress(AssertionError):
+                self.start()
+                return
+        raise AssertionError((Path(self._folder) / "log").read_text())
+
+    @property
+    def url(self) -> str:
+        """For processes of a test."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Starts it, empty, and waits until it answers."""
+        log = Path(self._folder) / "log"
+        began = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
+            self._server = subprocess.Popen(
+                [self._program, *self._arguments(), *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        for _ in range(600):
+            assert self._server.poll() is None, log.read_text()
+            if b"Ready to accept connections" in log.read_bytes()[began:]:
+                return
+            time.sleep(0.02)
+        raise AssertionError(log.read_text())
+
+    def _arguments(self) -> list[str]:
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
+
+    def cli(self, *command: str) -> str:
+        """Runs a command, and returns what `redis-cli` prints."""
+        program = Path(self._program).with_name("redis-cli")
+        done = subprocess.run(
+            [program, "-p", str(self.port), *command], capture_output=True, text=True, check=True, timeout=30
+        )
+        return done.stdout.strip()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self._server is not None
+        self._server.send_signal(number)
+
+    def kill(self) -> None:
+        """Kills it at once, with all that it knew."""
+        assert self._server is not None
+        self._server.kill()
+        self._server.wait(30)
+
+    def close(self) -> None:
+        """Ends it."""
+        if self._server is not None:
+            self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[Redis]:
+    """A Redis server of this session, as a cluster of one node, so that keys in more than one slot are refused."""
+    server = Redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    try:
+        assert server.cli("cluster", "addslotsrange", "0", "16383") == "OK"
+        for _ in range(600):
+            if "cluster_state:ok" in server.cli("cluster", "info"):
+                break
+            time.sleep(0.02)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Of the keys of one test."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """A Redis server of one test, which may do harm to it."""
+    server = Redis()
+    try:
+        yield server
+    finally:
+        server.close()

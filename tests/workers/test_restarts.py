@@ -1,0 +1,255 @@
+"""What clients see when processes are replaced or killed: checks 81, 99, 100 and 102."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import h11
+import pytest
+from mcp.server.mcpserver import Context, MCPServer
+
+from tests.gateway.client import CAPABILITIES, Answer, Client
+from tests.gateway.test_changes import SUBSCRIPTION, listening
+from tests.gateway.upstreams.raw import RawServer, Seen, text_result
+from tests.interaction.server import Word
+from tests.redis import Redis
+from tests.workers.running import RunningWorkers, until, workers_over
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+FORMS = {CAPABILITIES: {"elicitation": {}}}
+CLIENTS = 6
+
+
+async def restart(workers: RunningWorkers) -> None:
+    """Has all processes replaced, and waits until that is done."""
+    before = workers.pids()
+    workers.reload()
+    await until(lambda: len(workers.pids()) == 2 and not set(before) & set(workers.pids()))
+
+
+async def test_check_102_a_restart_under_load_loses_and_repeats_nothing(
+    shared_redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    servers = {"new": RawServer("modern", ("echo",)), "old": RawServer("legacy", ("echo",))}
+    over = False
+    answered: dict[str, list[Any]] = {name: [] for name in servers}
+    failed: list[BaseException] = []
+
+    async def load(number: int, client: Client) -> None:
+        calls = 0
+        while not over:
+            calls += 1
+            for name in servers:
+                sent = f"{number}:{calls}"
+                try:
+                    result = (await client.call(f"{name}__echo", {"sent": sent})).result()
+                except (OSError, h11.RemoteProtocolError) as error:
+                    failed.append(error)
+                else:
+                    assert sent in result["content"][0]["text"], "somebody else's answer"
+                    answered[name].append(sent)
+
+    async with (
+        workers_over(servers, redis=shared_redis, prefix=prefix, folder=tmp_path) as workers,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(CLIENTS):
+            group.create_task(load(number, workers.anywhere()))
+        for _ in range(2):
+            seen = len(answered["old"])
+            await until(lambda seen=seen: len(answered["old"]) > seen + 4 * CLIENTS)
+            await restart(workers)
+        seen = len(answered["old"])
+        await until(lambda: len(answered["old"]) > seen + CLIENTS)
+        over = True
+    assert failed == []
+    for name, server in servers.items():
+        assert server.count("tools/call") == len(answered[name])
+
+
+async def test_check_81_streams_end_with_their_result_and_can_be_opened_again(
+    shared_redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    async with workers_over({"raw": RawServer()}, redis=shared_redis, prefix=prefix, folder=tmp_path) as workers:
+        client = workers.client()
+        streams = [await listening(client, "tools", id=id_) for id_ in (5, "five")]
+        session = await client.session()
+        legacy = [await session.listen()]
+        await restart(workers)
+        for stream, id_ in zip(streams, (5, "five"), strict=True):
+            answer = await asyncio.wait_for(stream.answer(), 15)
+            assert answer.message() == {
+                "jsonrpc": "2.0",
+                "id": id_,
+                "result": {"resultType": "complete", "_meta": {SUBSCRIPTION: id_}},
+            }
+        for stream in legacy:
+            assert (await asyncio.wait_for(stream.answer(), 15)).messages() == []
+        await (await listening(client, "tools")).close()
+        # A session outlives every process that has seen it.
+        await (await session.listen()).close()
+        assert (await session.call("raw__echo")).result()["content"]
+
+
+async def test_a_call_in_flight_finishes_although_its_process_is_to_end(
+    shared_redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    release = asyncio.Event()
+
+    async def late(_: Seen) -> Any:
+        await release.wait()
+        return text_result("late", resultType="complete")
+
+    server = RawServer("modern", ("late",), {"tools/call": late})
+    given = {"redis": shared_redis, "prefix": prefix, "folder": tmp_path, "shutdown_seconds": 30}
+    async with workers_over({"raw": server}, **given) as workers:  # type: ignore[arg-type]
+        before = workers.pids()
+        calls = [await workers.at(pid).start("tools/call", {"name": "raw__late"}) for pid in before]
+        await until(lambda: server.count("tools/call") == 2)
+        workers.reload()
+        await until(lambda: len(set(workers.pids()) - set(before)) == 2)
+        assert (await workers.anywhere().modern("tools/list")).status == 200
+        release.set()
+        for call in calls:
+            assert (await asyncio.wait_for(call.answer(), 15)).result()["content"][0]["text"] == "late"
+        await until(lambda: not set(workers.pids()) & set(before))
+    assert server.count("tools/call") == 2
+
+
+class Asking:
+    """A legacy server with one tool that asks, and what became of its questions; it goes on when ``release`` is set."""
+
+    def __init__(self) -> None:
+        self.answers: list[str] = []
+        self.release = asyncio.Event()
+        self.release.set()
+        server: MCPServer[Any] = MCPServer("asking", log_level="WARNING")
+
+        @server.tool()
+        async def ask(topic: str, ctx: Context[Any]) -> str:
+            answer = await ctx.elicit(f"A word for {topic}?", Word)
+            self.answers.append(answer.action)
+            await self.release.wait()
+            return f"{topic}: {answer.action}"
+
+        self.app = server.streamable_http_app()
+
+
+@contextlib.asynccontextmanager
+async def asking_workers(
+    asking: Asking, redis: Redis, prefix: str, folder: Path, **settings: object
+) -> AsyncIterator[RunningWorkers]:
+    given: Any = {"redis": redis, "prefix": prefix, "folder": folder, "config": {"ul": {"era": "legacy"}}, **settings}
+    async with workers_over({"ul": asking.app}, **given) as workers:
+        yield workers
+
+
+async def ask(client: Client, **more: Any) -> Answer:
+    params = {"name": "ul__ask", "arguments": {"topic": "tea"}, **more}
+    return await client.modern("tools/call", params, meta=FORMS)
+
+
+def given(asked: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a client adds to its repeated call."""
+    answers = {key: {"action": "accept", "content": {"word": "leaf"}} for key in asked["inputRequests"]}
+    return {"requestState": asked["requestState"], "inputResponses": answers}
+
+
+async def test_a_restart_cancels_what_waits_for_a_user(shared_redis: Redis, prefix: str, tmp_path: Path) -> None:
+    asking = Asking()
+    async with asking_workers(asking, shared_redis, prefix, tmp_path) as workers:
+        asked = (await ask(workers.client())).result()
+        await restart(workers)
+        await until(lambda: asking.answers)
+        late = (await ask(workers.client(), **given(asked))).result()
+        assert late["isError"]
+        assert "Nothing was decided" in late["content"][0]["text"]
+        again = (await ask(workers.client())).result()
+        final = (await ask(workers.client(), **given(again))).result()
+        assert final["content"][0]["text"] == "tea: accept"
+    assert asking.answers == ["cancel", "accept"]
+
+
+async def test_a_call_that_goes_on_for_a_client_elsewhere_finishes_although_its_owner_is_to_end(
+    shared_redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    asking = Asking()
+    async with asking_workers(asking, shared_redis, prefix, tmp_path, shutdown_seconds=30) as workers:
+        owner, other = workers.pids()
+        asked = (await ask(workers.at(owner))).result()
+        asking.release.clear()
+        late = asyncio.create_task(ask(workers.at(other), **given(asked)))
+        await until(lambda: asking.answers)
+        workers.reload()
+        # Longer than a call gets that nobody goes on with.
+        await workers.said(rf"\[{owner}\] INFO +uvicorn.error: Waiting for application shutdown")
+        await asyncio.sleep(1.5)
+        asking.release.set()
+        assert (await asyncio.wait_for(late, 20)).result()["content"][0]["text"] == "tea: accept"
+        await until(lambda: not {owner, other} & set(workers.pids()))
+    assert asking.answers == ["accept"]
+
+
+async def test_check_99_a_killed_owner_is_told_within_ten_seconds(
+    shared_redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    asking = Asking()
+    async with asking_workers(asking, shared_redis, prefix, tmp_path) as workers:
+        owner, other = workers.pids()
+        asked = (await ask(workers.at(owner))).result()
+        os.kill(owner, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            late = (await ask(workers.at(other), **given(asked))).result()
+        assert late["isError"]
+        assert "the process that held it has stopped" in late["content"][0]["text"]
+        again = (await ask(workers.at(other))).result()
+        final = (await ask(workers.at(other), **given(again))).result()
+        assert final["content"][0]["text"] == "tea: accept"
+    assert asking.answers == ["accept"]
+
+
+async def test_check_101_while_redis_is_away_the_others_serve_on_and_nothing_restarts(
+    redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    server = RawServer("modern", ("echo",))
+    async with workers_over({"raw": server}, redis=redis, prefix=prefix, folder=tmp_path) as workers:
+        killed, other = workers.pids()
+        redis.kill()
+        workers.reload()
+        await workers.said("Not restarted, the old configuration stays: Redis at .* cannot be reached")
+        os.kill(killed, signal.SIGKILL)
+        await workers.said("A worker cannot start: Redis at .* cannot be reached")
+        assert (await workers.at(other).call("raw__echo")).result()["content"]
+        await asyncio.to_thread(redis.start)
+        await workers.said("metamcp: Redis at .* is reached again")
+        # Both at first, then the one that was lost once more.
+        await workers.said("metamcp.upstream: Server raw: ready", 3)
+        for pid in workers.pids():
+            assert (await workers.at(pid).call("raw__echo")).result()["content"]
+        assert other in workers.pids()
+        session = await workers.client().session()
+        assert (await session.call("raw__echo")).result()["content"]
+
+
+async def test_check_55_fifty_times_over_both_processes(shared_redis: Redis, prefix: str, tmp_path: Path) -> None:
+    asking = Asking()
+    crossed = 0
+    async with asking_workers(asking, shared_redis, prefix, tmp_path) as workers:
+
+        async def one() -> None:
+            nonlocal crossed
+            client = workers.client()
+            asked = (await ask(client)).result()
+            final = (await ask(client, **given(asked))).result()
+            assert final["content"][0]["text"] == "tea: accept"
+            crossed += client.reached[0] != client.reached[1]
+
+        for _ in range(10):
+            await asyncio.gather(*(one() for _ in range(5)))
+    assert crossed == 50
+    assert asking.answers == ["accept"] * 50

@@ -26,7 +26,7 @@ def measure(folder: Path, *, quick: bool) -> list[Row]:
     with gateway.upstream(folder) as (_, beside):
         config = endpoints(["modern"])
         config["mcpServers"] = {"modern": {"url": f"http://127.0.0.1:{beside}/modern/{COUNT}"}}
-        settings = {"METAMCP_MAX_STREAMS": str(2 * _STREAMS)}
+        settings = {"METAMCP_MAX_STREAMS": str(8 * _STREAMS)}
         with gateway.gateway(config, folder, env=settings) as (process, port):
             gateway.await_tools(port, _PATH, sorted(f"modern__tool{n}" for n in range(COUNT)), key=KEY)
             for _ in range(200):  # until the allocator has what it needs

@@ -121,6 +121,7 @@ class Aggregator:
         self._endpoints = {
             name: (running[endpoint.namespace], not endpoint.open) for name, endpoint in snapshot.endpoints.items()
         }
+        self._watches.keep(self._publishes)
         self._tell_soon()
 
     async def call(self, call: Call) -> Outcome | Page:
@@ -159,7 +160,7 @@ class Aggregator:
         Args:
             endpoint: Where it is published.
             uri: Its published URI.
-            listener: Gets the published URI of what has changed: the resource itself, or something below it (RE-06).
+            listener: Gets that URI when the resource, or something below it (RE-06), has changed.
             principal: Who wants to know.
 
         Returns:
@@ -171,7 +172,7 @@ class Aggregator:
         found = await find(Call(endpoint, principal, "resources/read", {}, target=uri), served[0])
         if not isinstance(found, Route):
             return failures.not_found(uri)
-        return await self._watches.add(found, uri, listener)
+        return await self._watches.add(endpoint, found, uri, listener)
 
     async def aclose(self) -> None:
         """Stop all servers."""
@@ -181,6 +182,10 @@ class Aggregator:
         await self._watches.aclose()
         await asyncio.gather(*(catalogue.aclose() for catalogue in self.catalogues.values()), *self._closing)
         await self.pool.aclose()
+
+    def _publishes(self, endpoint: str, server: Server) -> bool:
+        served = self._endpoints.get(endpoint)
+        return served is not None and any(catalogue.server is server for catalogue in served[0].catalogues)
 
     def _unlisten(self, endpoint: str, listener: Callable[[list[Change]], None]) -> None:
         listeners = self._listeners.get(endpoint, set())

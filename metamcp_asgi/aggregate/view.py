@@ -20,6 +20,8 @@ from metamcp_asgi.protocol.revisions import LISTS
 
 __all__ = ["View", "build"]
 
+MAX_URI: Final = 8 * 1024
+"""Characters of a URI that is not listed; what no server has told of is not worth the search for its owner."""
 _AS_IS: Final = ToolOverride()
 
 
@@ -49,10 +51,13 @@ class View(Struct, frozen=True):
     def resource(self, uri: str) -> Route | None:
         """Return where a URI is read: listed, made from a template, or of a scheme that only one server uses (RE-05).
 
-        A read is never tried on several servers (eras.md 2.14).
+        A read is never tried on several servers (eras.md 2.14). Unless it is listed, a URI has ``MAX_URI`` characters
+        at most.
         """
         if (route := self.resources.get(uri)) is not None:
             return route
+        if len(uri) > MAX_URI:
+            return None
         for pattern, template in self.templates:
             if pattern.fullmatch(uri):
                 renamed = template.renamed

@@ -15,8 +15,6 @@ __all__ = ["expressible", "read_handshake"]
 
 _UI: Final = "io.modelcontextprotocol/ui"
 """The one extension that legacy sessions declare; tasks are another thing before 2026-07-28 (eras.md 2.13)."""
-MAX_EXTENSIONS: Final = 512
-"""Bytes of an extension's settings: they travel in the session id, and proxies bound headers (eras.md 3.2)."""
 MAX_CAPABILITIES: Final = 16 * 1024
 
 
@@ -52,7 +50,6 @@ def expressible(capabilities: Capabilities, revision: str) -> Capabilities:
         revision: The revision of its session.
     """
     extensions: dict[str, Any] = msgspec.json.decode(capabilities.extensions) if capabilities.extensions else {}
-    ui = encode({_UI: extensions[_UI]}) if _UI in extensions else b""
     latest = revision >= "2025-11-25"
     return replace(
         capabilities,
@@ -60,5 +57,5 @@ def expressible(capabilities: Capabilities, revision: str) -> Capabilities:
         url=capabilities.url and latest,
         tools=capabilities.tools and latest,
         context=capabilities.context and latest,
-        extensions=ui if len(ui) <= MAX_EXTENSIONS else b"",
+        extensions=encode({_UI: extensions[_UI]}) if _UI in extensions else b"",
     )

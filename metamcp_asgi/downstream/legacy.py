@@ -126,7 +126,7 @@ class LegacyLeg:
                 scope, send, 406, {"error": "Not acceptable", "message": "Accept must list text/event-stream"}
             )
             return
-        if self._streams.full:
+        if self._streams.full(endpoint.name, principal):
             body = {"error": "Too many open streams", "message": "Try again later"}
             await send_refusal(scope, send, 503, body, [(b"retry-after", b"5")])
             return
@@ -135,7 +135,8 @@ class LegacyLeg:
             if event_id is not None and self._records.ours(event_id):
                 await self._resume(endpoint, principal, session, event_id, scope, receive, send)
                 return
-            await self._subscriptions.arrive(session, principal)
+            with self._streams.reserved(endpoint.name, principal):
+                await self._subscriptions.arrive(session, principal)
         except BusUnavailable:
             await _unavailable(send)
             return

@@ -21,7 +21,7 @@ from metamcp_asgi.downstream.log_relay import LogRelay
 from metamcp_asgi.downstream.progress import ProgressRelay
 from metamcp_asgi.downstream.reply import Outlet
 from metamcp_asgi.downstream.sessions import ClientSession, ClientSessions
-from metamcp_asgi.downstream.subscriptions import Subscriptions
+from metamcp_asgi.downstream.subscriptions import MAX_URI_LENGTH, Subscriptions
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol import downgrade, hops, jsonrpc, meta, trace
 from metamcp_asgi.protocol.jsonrpc import (
@@ -37,9 +37,12 @@ from metamcp_asgi.protocol.jsonrpc import (
 )
 from metamcp_asgi.protocol.levels import LEVELS
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, internal, tool_error
-from metamcp_asgi.protocol.revisions import BATCHES, LISTS, NAME_OF
+from metamcp_asgi.protocol.revisions import BATCHES, LEGACY, LISTS, NAME_OF
 
-__all__ = ["Caller", "LegacyRequests"]
+__all__ = ["MAX_BATCH", "Caller", "LegacyRequests"]
+
+MAX_BATCH: Final = 32
+"""Messages of one batch, whose requests are worked on at the same time."""
 
 _EMPTY: Final = b"{}"
 _CORE: Final = frozenset({*LISTS, *NAME_OF, "completion/complete"})
@@ -143,6 +146,8 @@ class LegacyRequests:
         if caller.session.revision != BATCHES or not messages:
             text = "Batches exist in revision 2025-03-26 only" if messages else "The batch is empty"
             raise ProtocolError(INVALID_REQUEST, text)
+        if len(messages) > MAX_BATCH:
+            raise ProtocolError(INVALID_REQUEST, f"A batch may have {MAX_BATCH} messages, not more")
         for message in messages:
             if message.method is UNSET:
                 await self.responded(caller, message)
@@ -232,7 +237,9 @@ class LegacyRequests:
             meta=meta.end_to_end(fields) if fields else fields,
             target=target,
             session=session.sid.hex(),
-            on_progress=ProgressRelay(token, outlet) if token is not None else None,
+            on_progress=ProgressRelay(token, outlet, wordless=session.revision == LEGACY[-1])
+            if token is not None
+            else None,
             hops=through,
             capabilities=session.capabilities,
             ask=self._asking.asker(session, outlet) if interactive else None,
@@ -251,9 +258,10 @@ class LegacyRequests:
             await self._sessions.set_level(session, level)
             return None
         if method in ("resources/subscribe", "resources/unsubscribe"):
-            return await self._subscriptions.change(
-                session, caller.principal, _text(message, "uri"), method == "resources/subscribe"
-            )
+            uri, wanted = _text(message, "uri"), method == "resources/subscribe"
+            if wanted and len(uri) > MAX_URI_LENGTH:
+                raise ProtocolError(INVALID_PARAMS, f"params.uri may have {MAX_URI_LENGTH} characters, not more")
+            return await self._subscriptions.change(session, caller.principal, uri, wanted)
         # `initialize` only gets here within a session or a batch, where it must not be (T-51).
         code = INVALID_REQUEST if method == "initialize" else METHOD_NOT_FOUND
         raise ProtocolError(code, f"Method not found: {method}")

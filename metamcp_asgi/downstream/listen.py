@@ -12,6 +12,7 @@ from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.downstream.reply import send_message
 from metamcp_asgi.downstream.streams import Streams
+from metamcp_asgi.downstream.subscriptions import MAX_URI_LENGTH
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol import jsonrpc, meta
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, RequestId, encode
@@ -55,7 +56,7 @@ async def serve_listen(
     """
     try:
         wanted = _read(call)
-        if streams.full:
+        if streams.full(call.endpoint, call.principal):
             raise ProtocolError(INTERNAL_ERROR, "Too many open streams; try again later")
     except ProtocolError as error:
         status = 400 if error.code == MISSING_CAPABILITY else 200
@@ -63,7 +64,8 @@ async def serve_listen(
         return
     subscription = _Subscription(aggregator, call, wanted, request_id)
     try:
-        honoured = await subscription.begin()
+        with streams.reserved(call.endpoint, call.principal):
+            honoured = await subscription.begin()
         await streams.serve(
             receive,
             send,
@@ -157,6 +159,8 @@ def _read(call: Call) -> _Filter:
         raise ProtocolError(INVALID_PARAMS, text) from None
     if len(wanted.resource_subscriptions) > MAX_URIS:
         raise ProtocolError(INVALID_PARAMS, f"resourceSubscriptions has more than {MAX_URIS} URIs")
+    if any(len(uri) > MAX_URI_LENGTH for uri in wanted.resource_subscriptions):
+        raise ProtocolError(INVALID_PARAMS, f"resourceSubscriptions has a URI of more than {MAX_URI_LENGTH} characters")
     if wanted.task_ids and _TASKS.encode() not in call.capabilities.extensions:
         data: dict[str, Any] = {"requiredCapabilities": {"extensions": {_TASKS: {}}}}
         raise ProtocolError(MISSING_CAPABILITY, f"taskIds needs the extension {_TASKS}", data)

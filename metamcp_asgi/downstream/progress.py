@@ -15,13 +15,15 @@ class ProgressRelay:
     Args:
         token: The client's progress token, as JSON.
         outlet: Where the client reads.
+        wordless: Whether the client's revision is the one that has no ``message`` in progress.
     """
 
-    __slots__ = ("_last", "_outlet", "_token")
+    __slots__ = ("_last", "_outlet", "_token", "_wordless")
 
-    def __init__(self, token: Raw, outlet: Outlet) -> None:
+    def __init__(self, token: Raw, outlet: Outlet, *, wordless: bool = False) -> None:
         self._token = token
         self._outlet = outlet
+        self._wordless = wordless
         self._last = float("-inf")
 
     def __call__(self, members: Members) -> None:
@@ -32,5 +34,7 @@ class ProgressRelay:
             return
         if value > self._last:
             self._last = value
+            if self._wordless:
+                members = {name: member for name, member in members.items() if name != "message"}
             params = encode({"progressToken": self._token, **members})
             self._outlet.notify(notification("notifications/progress", params))

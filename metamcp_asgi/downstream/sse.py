@@ -26,14 +26,14 @@ from metamcp_asgi.downstream.identity import initialize_result
 from metamcp_asgi.downstream.inbound import Headers, read_headers
 from metamcp_asgi.downstream.intake import Intake, check_request
 from metamcp_asgi.downstream.legacy import changes_to
-from metamcp_asgi.downstream.legacy_requests import Caller, LegacyRequests
+from metamcp_asgi.downstream.legacy_requests import MAX_BATCH, Caller, LegacyRequests
 from metamcp_asgi.downstream.reply import send_message
 from metamcp_asgi.downstream.sessions import ClientSession
 from metamcp_asgi.downstream.streams import Put, Streams
 from metamcp_asgi.downstream.subscriptions import Subscriptions
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol import jsonrpc
-from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST, Message, RequestId
+from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, Message, RequestId
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.protocol.sse import frame
 from metamcp_asgi.tasks import Tasks
@@ -43,7 +43,7 @@ __all__ = ["HTTPWithSSE"]
 logger = logging.getLogger("metamcp")
 
 MAX_AT_ONCE: Final = 256
-"""Messages of one session that may be worked on at a time."""
+"""Messages of one session that may be worked on at a time; those of a batch count one by one."""
 
 _KIND: Final = "legacy.message"
 _TAKEN: Final = b"202"
@@ -113,12 +113,12 @@ class HTTPWithSSE:
         if scope["method"] != "GET":
             await _method_not_allowed(scope, send, b"GET")
             return
-        if self._streams.full:
+        endpoint: Endpoint = scope["metamcp.endpoint"]
+        principal: Principal = scope.get("metamcp.principal", ANONYMOUS)
+        if self._streams.full(endpoint.name, principal):
             body = {"error": "Too many open streams", "message": "Try again later"}
             await send_refusal(scope, send, 503, body, [(b"retry-after", b"5")])
             return
-        endpoint: Endpoint = scope["metamcp.endpoint"]
-        principal: Principal = scope.get("metamcp.principal", ANONYMOUS)
         logger.debug("Endpoint %s: a client uses HTTP+SSE, which is deprecated", endpoint.name)
         stream_id = _StreamId(os.urandom(16), endpoint.name, principal.id, self._bus.name)
         session = _Session(self._requests, self._intake, endpoint, principal, stream_id.sid, self._instructions)
@@ -220,26 +220,33 @@ class _Session:
         self._instructions = instructions
         self._session: ClientSession | None = None
         self._tasks = Tasks()
+        self._busy = 0
         self.put: Put | None = None
 
     def take(self, message: Message | list[Message], headers: Mapping[bytes, bytes]) -> bytes:
         """Begin to work on what was POSTed; return the status of that."""
-        if self.put is None or len(self._tasks) >= MAX_AT_ONCE:
+        # A batch that is larger is refused, and so no work.
+        weight = min(len(message), MAX_BATCH) or 1 if isinstance(message, list) else 1
+        if self.put is None or self._busy + weight > MAX_AT_ONCE:
             return _BUSY
-        self._tasks.start(self._work(message, headers, _Outlet(self.put)), "HTTP+SSE message")
+        self._busy += weight
+        task = self._tasks.start(self._work(message, headers, _Outlet(self.put)), "HTTP+SSE message")
+        task.add_done_callback(lambda _: self._done(weight))
         return _TAKEN
+
+    def _done(self, weight: int) -> None:
+        self._busy -= weight
 
     async def aclose(self) -> None:
         """Stop all work: nobody can read its results any more."""
         await self._tasks.aclose()
 
     async def _work(self, message: Message | list[Message], headers: Mapping[bytes, bytes], outlet: "_Outlet") -> None:
-        session = self._session
-        if session is None:
-            await self._open(message, outlet)
-            return
-        caller = Caller(self._endpoint, self._principal, session, headers)
         try:
+            if self._session is None:
+                await self._open(message, outlet)
+                return
+            caller = Caller(self._endpoint, self._principal, self._session, headers)
             if isinstance(message, list):
                 await self._requests.batch(caller, message, outlet)
             elif message.method is UNSET:
@@ -253,6 +260,11 @@ class _Session:
         except BusUnavailable as error:
             # Only for what is not in this process, and then it is of no other session than this: too late, or unknown.
             logger.debug("A message of a session over HTTP+SSE has come too late: %s", error)
+            await outlet.fail(message)
+        except Exception:
+            # A defect, but the client waits for what it has asked.
+            logger.exception("A message of a session over HTTP+SSE could not be answered")
+            await outlet.fail(message)
 
     async def _open(self, message: Message | list[Message], outlet: "_Outlet") -> None:
         """Shake hands, before which there is nothing to be answered but a ping."""
@@ -296,7 +308,15 @@ class _Outlet:
         return _nothing  # with its client, the whole session goes
 
     async def finish(self, status: int, body: bytes, rest: bytes = b"") -> None:
-        self._put(frame(body + rest))
+        await self._put.place(frame(body + rest))
+
+    async def fail(self, message: Message | list[Message]) -> None:
+        """Answer what was asked, if anything was, with what no answer can be given for."""
+        several = message if isinstance(message, list) else [message]
+        asked = [each.id for each in several if each.method is not UNSET and each.id is not UNSET]
+        errors = b",".join(jsonrpc.error_response(each, INTERNAL_ERROR, "Internal error") for each in asked)
+        if errors:
+            await self.finish(500, errors if several is not message else b"[%b]" % errors)
 
     async def finish_silently(self) -> None:
         pass

@@ -1,12 +1,13 @@
 """Streams that clients keep open to hear of changes: the GET stream of legacy sessions, and modern ``listen``.
 
-Bounded in number, kept alive by comments, ended by the client's leaving, by a newer stream of the same session
-(T-57), or by ``close`` when the process stops.
+Bounded in number, kept alive by comments, ended by the client's leaving, or its ceasing to read, by a newer stream of
+the same session (T-57), or by ``close`` when the process stops.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Final, Protocol
 
 from starlette.types import Receive, Send
@@ -15,10 +16,21 @@ from metamcp_asgi.config.snapshot import Principal
 from metamcp_asgi.downstream.reply import STREAM_HEADERS
 from metamcp_asgi.protocol.sse import KEEP_ALIVE
 
-__all__ = ["MAX_WAITING", "Put", "Streams"]
+__all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "STALL_SECONDS", "Put", "Streams"]
 
 MAX_WAITING: Final = 256
 """How many events may wait for a client that does not read; more end its stream."""
+MAX_WAITING_BYTES: Final = 4 << 20
+"""How large what waits may be together; a single event may be larger."""
+STALL_SECONDS: Final = 60.0
+"""How long a client may read nothing of what is sent."""
+GRACE_SECONDS: Final = 1.0
+"""How long a client may take to read the end of a stream that is ended from our side."""
+LEAST_SHARE: Final = 16
+"""How many streams anybody may have where a quarter of all is less."""
+
+_CHUNK: Final = 64 << 10
+"""Bytes that are sent at a time: of what the server's buffers hold, this much is ours to answer for."""
 
 
 class Put(Protocol):
@@ -27,26 +39,43 @@ class Put(Protocol):
     def __call__(self, event: bytes, /, *, spare: bool = False) -> None:
         """Send an event; a ``spare`` one is dropped, rather than the stream ended, when too many wait."""
 
+    async def place(self, event: bytes) -> None:
+        """Send an event as soon as there is room; do nothing when the stream has ended."""
+
 
 class Streams:
     """The open streams of this process.
 
     Args:
-        limit: How many may be open.
+        limit: How many may be open; a quarter of them by one principal on one endpoint.
         keepalive: Seconds of silence before a comment is sent.
     """
 
     def __init__(self, limit: int, keepalive: float) -> None:
         self._limit = limit
+        self._share = max(limit // 4, LEAST_SHARE)
         self._keepalive = keepalive
         self._open: set[_Stream] = set()
+        self._taken: Counter[tuple[str, str]] = Counter()
         self._by_key: dict[bytes, _Stream] = {}
         self._closing = False
 
-    @property
-    def full(self) -> bool:
-        """Whether no further stream may be opened."""
-        return self._closing or len(self._open) >= self._limit
+    def full(self, endpoint: str, principal: Principal) -> bool:
+        """Tell whether somebody may open no further stream on an endpoint; strangers share what one principal has."""
+        taken = self._taken
+        return self._closing or taken.total() >= self._limit or taken[endpoint, principal.id] >= self._share
+
+    @contextmanager
+    def reserved(self, endpoint: str, principal: Principal) -> Iterator[None]:
+        """Count a stream that is about to be opened, as long as the context lasts."""
+        key = (endpoint, principal.id)
+        self._taken[key] += 1
+        try:
+            yield
+        finally:
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
 
     async def serve(
         self,
@@ -74,7 +103,7 @@ class Streams:
         if key is not None:
             self.end(key)
             self._by_key[key] = stream
-        unsubscribe = subscribe(stream.put)
+        unsubscribe = subscribe(stream)
         try:
             await self._serve(stream, receive, send, b"".join(first), last)
         finally:
@@ -104,11 +133,11 @@ class Streams:
             pump.result()
 
     def put(self, key: bytes, event: bytes) -> bool:
-        """Send an event on the stream of a key; tell whether there is one."""
+        """Send an event on the stream of a key; tell whether there is one, which has not ended."""
         stream = self._by_key.get(key)
-        if stream is None:
+        if stream is None or stream.ended:
             return False
-        stream.put(event)
+        stream(event)
         return True
 
     def has(self, key: bytes) -> bool:
@@ -140,15 +169,20 @@ class Streams:
         self._open.add(stream)
         watch = asyncio.create_task(_until_gone(receive, stream), name="watch client")
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
-            # An event at once tells the client, and every proxy between, that the stream is open.
-            await _say(send, first or KEEP_ALIVE)
-            while not stream.ended:
-                await self._send_next(send, stream)
-            if not stream.gone:
-                rest = b"".join(stream.waiting) if stream.complete else b""
-                await send({"type": "http.response.body", "body": rest + last})
+            with self.reserved(*stream.whose):
+                async with asyncio.timeout(STALL_SECONDS):
+                    await send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
+                # An event at once tells the client, and every proxy between, that the stream is open.
+                await stream.say(send, first or KEEP_ALIVE)
+                while not stream.ended:
+                    await self._send_next(send, stream)
+                if not stream.gone:
+                    await stream.say(send, (stream.taken() if stream.complete else b"") + last, more=False)
+        except TimeoutError:
+            # The client does not read. The response stays incomplete, on which the server closes the connection.
+            pass
         finally:
+            stream.end()
             watch.cancel()
             await asyncio.wait({watch})
             self._open.discard(stream)
@@ -158,54 +192,99 @@ class Streams:
             async with asyncio.timeout(self._keepalive):
                 await stream.more.wait()
         except TimeoutError:
-            await _say(send, KEEP_ALIVE)
-            return
-        stream.more.clear()
-        events, stream.waiting = stream.waiting, []
-        stream.fewer.set()
+            events = KEEP_ALIVE
+        else:
+            events = stream.taken()
         if events:
-            await _say(send, b"".join(events))
+            await stream.say(send, events)
 
 
 class _Stream:
     """One open stream and what waits to be sent on it."""
 
-    __slots__ = ("complete", "ended", "fewer", "gone", "more", "waiting", "whose")
+    __slots__ = ("_fewer", "_hurried", "_limit", "_size", "_waiting", "complete", "ended", "gone", "more", "whose")
 
     def __init__(self, whose: tuple[str, Principal]) -> None:
         self.whose = whose
-        self.waiting: list[bytes] = []
         self.more = asyncio.Event()
-        self.fewer = asyncio.Event()
         self.complete = False
         """Whether it ends because nothing further comes, so that the client is to get what waits."""
         self.ended = False
         self.gone = False
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._fewer = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
+        self._hurried = False
 
-    def put(self, event: bytes, /, *, spare: bool = False) -> None:
-        if spare and len(self.waiting) >= MAX_WAITING // 2:
+    def __call__(self, event: bytes, /, *, spare: bool = False) -> None:
+        if self.ended or (spare and not self._room(event)):
             return
-        self.waiting.append(event)
-        self.more.set()
-        if len(self.waiting) > MAX_WAITING:
+        if self._waiting and (len(self._waiting) >= MAX_WAITING or self._size + len(event) > MAX_WAITING_BYTES):
             self.end()
+            return
+        self._waiting.append(event)
+        self._size += len(event)
+        self.more.set()
+
+    async def place(self, event: bytes) -> None:
+        """Send an event as soon as there is room; do nothing when the stream has ended."""
+        while not (self.ended or self._room(event)):
+            self._fewer.clear()
+            await self._fewer.wait()
+        self(event)
 
     async def take(self, events: AsyncGenerator[bytes, None]) -> None:
         """Take all events, as fast as the client reads them, and end with them."""
         try:
             async with aclosing(events):
                 async for event in events:
-                    self.put(event)
-                    if len(self.waiting) >= MAX_WAITING // 2:
-                        self.fewer.clear()
-                        await self.fewer.wait()
-            self.complete = True
+                    await self.place(event)
+                    if self.ended:
+                        return
+            self.complete = self.ended = True
+            self.more.set()
         finally:
-            self.end()
+            if not self.complete:
+                self.end()
+
+    def taken(self) -> bytes:
+        """Return what waits, which from now on does so no more."""
+        self.more.clear()
+        events, self._waiting, self._size = self._waiting, [], 0
+        self._fewer.set()
+        return b"".join(events)
+
+    async def say(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        """Send a part of the body.
+
+        Raises:
+            TimeoutError: The client does not read, or not what remains of a stream that was ended.
+        """
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(GRACE_SECONDS if self._hurried else STALL_SECONDS) as self._limit:
+                for at in range(0, len(body) or 1, _CHUNK):
+                    rest = more or at + _CHUNK < len(body)
+                    await send({"type": "http.response.body", "body": body[at : at + _CHUNK], "more_body": rest})
+                    if not (self._hurried or self._limit.expired()):
+                        self._limit.reschedule(clock() + STALL_SECONDS)
+        finally:
+            self._limit = None
 
     def end(self) -> None:
+        """End the stream soon, whether its client reads or not."""
         self.ended = True
         self.more.set()
+        self._fewer.set()
+        if not self._hurried:
+            self._hurried = True
+            if self._limit is not None and not self._limit.expired():
+                self._limit.reschedule(asyncio.get_running_loop().time() + GRACE_SECONDS)
+
+    def _room(self, event: bytes) -> bool:
+        waiting = self._waiting
+        return not waiting or (len(waiting) < MAX_WAITING // 2 and self._size + len(event) <= MAX_WAITING_BYTES)
 
 
 async def _until_gone(receive: Receive, stream: _Stream) -> None:
@@ -213,7 +292,3 @@ async def _until_gone(receive: Receive, stream: _Stream) -> None:
         pass
     stream.gone = True
     stream.end()
-
-
-async def _say(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})

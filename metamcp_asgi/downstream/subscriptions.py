@@ -24,12 +24,14 @@ from metamcp_asgi.protocol.outcome import Failure
 from metamcp_asgi.protocol.sse import frame
 from metamcp_asgi.timers import Delay, Delayed
 
-__all__ = ["LINGER", "MAX_SUBSCRIPTIONS", "Subscriptions"]
+__all__ = ["LINGER", "MAX_SUBSCRIPTIONS", "MAX_URI_LENGTH", "Subscriptions"]
 
 LINGER: Final = 300.0
 """Seconds that subscriptions outlast the stream of their session, which may open it again."""
 MAX_SUBSCRIPTIONS: Final = 256
 """Resources that one session may subscribe to."""
+MAX_URI_LENGTH: Final = 8192
+"""Characters of the URI of a resource that a client may subscribe to; it is kept as long as the subscription."""
 
 _ASKED: Final = "legacy.subscribe"
 _MOVED: Final = "legacy.moved"
@@ -123,8 +125,10 @@ class Subscriptions:
             await self._bus.tell(owner.decode(), _MOVED, msgspec.msgpack.encode(session))
         uris = await self._bus.get(_uris(sid))
         for uri in msgspec.msgpack.decode(uris, type=list[str]) if uris is not None else ():
-            if await self._subscribe(session, principal, uri) is None:
-                self._held[sid].missed[uri] = None
+            failure = await self._subscribe(session, principal, uri)
+            # The session may have ended meanwhile, or gone on to another process.
+            if failure is None and (held := self._held.get(sid)) is not None:
+                held.missed[uri] = None
 
     def opened(self, session: ClientSession, put: Callable[[bytes], None]) -> Callable[[], None]:
         """Note that the stream of a session is open.

@@ -13,13 +13,18 @@ from msgspec import Raw, Struct
 
 from metamcp_asgi.protocol.jsonrpc import encode
 
-__all__ = ["NOTHING", "TASKS", "Capabilities", "read"]
+__all__ = ["MAX_EXTENSION", "NOTHING", "TASKS", "Capabilities", "read"]
 
 TASKS: Final = "io.modelcontextprotocol/tasks"
 _PASSED: Final = ("io.modelcontextprotocol/ui", TASKS)
 """The extensions whose terms hold end to end; what concerns one hop only, such as authorization, is not for servers."""
 _TASKS: Final = TASKS.encode()
+MAX_EXTENSION: Final = 512
+"""Bytes of JSON of one extension's settings; larger ones are left out. They travel in the session ids of legacy
+clients, and proxies bound headers (eras.md 3.2); servers are told of them with each request of modern ones."""
 _KEPT: Final = 4096
+_SHORT: Final = 512
+"""Bytes of what is kept for the next time; clients choose them, so more would let strangers fill the memory."""
 
 
 class Capabilities(Struct, frozen=True, array_like=True):
@@ -36,6 +41,11 @@ class Capabilities(Struct, frozen=True, array_like=True):
     context: bool = False
     roots: bool = False
     extensions: bytes = b""
+
+    @property
+    def short(self) -> bool:
+        """Whether what is made of them may be kept for the next time."""
+        return len(self.extensions) <= _SHORT
 
     @property
     def interactive(self) -> bool:
@@ -71,18 +81,18 @@ class Capabilities(Struct, frozen=True, array_like=True):
 
     def json(self) -> bytes:
         """Return the ``ClientCapabilities`` object, which is the same in all revisions that know its members."""
-        return _json(self)
+        return _json(self) if self.short else _json.__wrapped__(self)
 
 
 NOTHING: Final = Capabilities()
 """Those of a client that cannot be asked."""
 
 
-@lru_cache(_KEPT)
 def read(declared: bytes) -> Capabilities:
     """Return what a ``ClientCapabilities`` object declares.
 
-    Members that are not understood are left out, so a server is never told of them.
+    Members that are not understood are left out, so a server is never told of them; as are extensions with settings of
+    more than ``MAX_EXTENSION`` bytes.
 
     Args:
         declared: The object as JSON.
@@ -90,12 +100,18 @@ def read(declared: bytes) -> Capabilities:
     Raises:
         msgspec.ValidationError: It is no object.
     """
+    return _read(declared) if len(declared) <= _SHORT else _read.__wrapped__(declared)
+
+
+@lru_cache(_KEPT)
+def _read(declared: bytes) -> Capabilities:
     given = msgspec.json.decode(declared, type=dict[str, Any])
     elicitation, sampling = given.get("elicitation"), given.get("sampling")
     modes = elicitation if isinstance(elicitation, dict) else None
     parts = sampling if isinstance(sampling, dict) else {}
     extensions = given.get("extensions")
-    passed = {name: extensions[name] for name in _PASSED if name in extensions} if isinstance(extensions, dict) else {}
+    found = {name: extensions[name] for name in _PASSED if name in extensions} if isinstance(extensions, dict) else {}
+    passed = {name: settings for name, settings in found.items() if len(encode(settings)) <= MAX_EXTENSION}
     told = Capabilities(
         form=modes is not None and (not modes or "form" in modes or "url" not in modes),
         url=modes is not None and "url" in modes,

@@ -5,6 +5,7 @@ Source: MCP 2026-07-28 basic/index.mdx "_meta", basic/transports/streamable-http
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -22,6 +23,8 @@ from metamcp_asgi.upstream.request import Peer, Request
 __all__ = ["CLIENT_INFO", "ModernLeg", "failure_of", "listen", "peer_of", "request_headers"]
 
 CLIENT_INFO = {"name": "metamcp-asgi", "version": __version__}
+MAX_NAME: Final = 256
+"""Characters of a name whose header lines are kept; clients choose URIs, so more would let them fill the memory."""
 
 
 @lru_cache(4096)
@@ -47,7 +50,8 @@ class ModernLeg:
         """Return the params with the ``_meta`` of this hop added to what passes through."""
         stamp = _STAMP
         if request.capabilities is not NOTHING or request.log_level is not None:
-            stamp = _stamp(request.capabilities, request.log_level)
+            made = _stamp if request.capabilities.short else _stamp.__wrapped__
+            stamp = made(request.capabilities, request.log_level)
         if request.on_progress is not None:
             stamp = b'{"progressToken":%d,%b' % (token, stamp[1:])
         if request.hops is not None:
@@ -123,7 +127,9 @@ def failure_of(error: Raw) -> Failure:
 
 def request_headers(request: Request) -> bytes:
     """Return the header lines that mirror a request (T-31); the version is among the configured headers."""
-    lines = _mirror(request.method, request.name) + request.param_headers + request.trace
+    name = request.name
+    mirror = _mirror if name is None or len(name) <= MAX_NAME else _mirror.__wrapped__
+    lines = mirror(request.method, name) + request.param_headers + request.trace
     return lines if request.hops is None else lines + request.hops.line
 
 

@@ -23,7 +23,7 @@ from metamcp_asgi.upstream.patience import extend
 from metamcp_asgi.upstream.request import Events, Peer, Request, Session, Terms
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.sessions import Sessions
-from metamcp_asgi.upstream.sharing import Affinity, apart, key_of
+from metamcp_asgi.upstream.sharing import Affinity, apart, key_of, owner_of
 from metamcp_asgi.upstream.sse import open_sse
 from metamcp_asgi.upstream.stdio import open_stdio
 from metamcp_asgi.upstream.subscriptions import Subscriptions
@@ -198,8 +198,8 @@ class Server:
     async def _send(self, request: Request, affinity: Affinity | None) -> Outcome:
         main = self._main or await self._reopened()
         if affinity is not None and (own := apart(self.config.sharing, request, main)) is not None:
-            key = key_of(self.config.sharing, affinity)
-            return await self._others.send(key, request, own.capabilities, exclusive=own.exclusive)
+            key, owner = key_of(self.config.sharing, affinity), owner_of(affinity)
+            return await self._others.send(key, request, own.capabilities, owner=owner, exclusive=own.exclusive)
         try:
             outcome = await main.send(request)
         except UpstreamUnavailable as error:

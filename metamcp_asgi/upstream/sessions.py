@@ -2,9 +2,13 @@
 
 Opened when first needed, closed when idle; without a key, a session is for one request only. An *exclusive* session has
 one request in flight, because what its server asks says nothing of the request that it belongs to (eras.md 2.2).
+
+Every session has an owner, and none of them can take the sessions of all others: what a key is, and what a session
+declares, is the clients' own choice.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -15,12 +19,17 @@ from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.kept import Ignore, Kept
 from metamcp_asgi.upstream.request import Events, Request, Session, SessionLost, Terms
 
-__all__ = ["Sessions"]
+__all__ = ["STRANGERS", "Sessions"]
 
 MAX_EXCLUSIVE: Final = 8
-"""How many exclusive sessions one key may have; further requests wait for one of them."""
+"""How many requests of one key may be in exclusive sessions; further ones wait for one of them."""
+OWNERS: Final = 4
+"""One owner may have the limit divided by this, so that as many have to conspire before anybody else gets nothing."""
+STRANGERS: Final = "anonymous"
+"""The owner of the sessions of all who are nobody in particular."""
 
-Key: TypeAlias = tuple[str, Capabilities]
+Key: TypeAlias = tuple[str, str]
+"""The owner, and what the requests that may share have in common."""
 
 
 class Sessions:
@@ -29,7 +38,7 @@ class Sessions:
     Args:
         open_session: Opens one more session.
         idle_seconds: How long an unused session is kept.
-        limit: How many may be open at once.
+        limit: How many may be open at once; one owner may have a quarter of them, and one at least.
     """
 
     def __init__(
@@ -38,14 +47,21 @@ class Sessions:
         self._open_session = open_session
         self._idle_seconds = idle_seconds
         self._limit = limit
+        self._limit_of_one = max(1, limit // OWNERS)
         self._groups: dict[Key, _Group] = {}
-        self._busy_once = 0
+        self._once_of: Counter[str] = Counter()
         self._closings = 0
         self._sweep: asyncio.Task[None] | None = None
         self._tasks = Tasks()
 
     async def send(
-        self, key: str | None, request: Request, capabilities: Capabilities = NOTHING, *, exclusive: bool = False
+        self,
+        key: str | None,
+        request: Request,
+        capabilities: Capabilities = NOTHING,
+        *,
+        owner: str = STRANGERS,
+        exclusive: bool = False,
     ) -> Outcome:
         """Send a request through a session of ``key``, opening it when needed.
 
@@ -53,17 +69,18 @@ class Sessions:
             key: Who may share the session; ``None`` for nobody.
             request: The request.
             capabilities: What the session declares to a legacy server.
+            owner: Whose session it is, which nobody can choose for himself.
             exclusive: Whether it may have no other request in flight meanwhile.
 
         Raises:
             UpstreamError: As ``Session.send``; or too many sessions are open and in use.
         """
         if key is None:
-            return await self._once(request, capabilities)
+            return await self._once(owner, request, capabilities)
         try:
-            return await self._through((key, capabilities), request, exclusive)
+            return await self._through((owner, key), request, capabilities, exclusive)
         except SessionLost:
-            return await self._through((key, capabilities), request, exclusive)
+            return await self._through((owner, key), request, capabilities, exclusive)
 
     async def aclose(self) -> None:
         """Close all sessions; later requests may open new ones, but none that waits for its turn now."""
@@ -72,77 +89,95 @@ class Sessions:
         await asyncio.gather(*(kept.aclose() for group in groups for kept in group.kept))
         await self._tasks.aclose()
 
-    async def _once(self, request: Request, capabilities: Capabilities) -> Outcome:
-        if self._busy_once >= self._limit:
-            raise UpstreamUnavailable(f"has {self._limit} sessions open, which is the most allowed")
-        self._busy_once += 1
+    async def _once(self, owner: str, request: Request, capabilities: Capabilities) -> Outcome:
+        self._make_room(owner)
+        self._once_of[owner] += 1
         session = None
         try:
             session = await self._open_session(Ignore(), Terms(capabilities, private=True))
             return await session.send(request)
         finally:
-            self._busy_once -= 1
+            self._once_of[owner] -= 1
+            if not self._once_of[owner]:
+                del self._once_of[owner]
             if session is not None:
                 self._tasks.start(session.aclose(), "close session")
 
-    async def _through(self, key: Key, request: Request, exclusive: bool) -> Outcome:
+    async def _through(self, key: Key, request: Request, capabilities: Capabilities, exclusive: bool) -> Outcome:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group()
         group.users += 1
         try:
             if not exclusive:
-                return await _send(self._free(key, group, 1), request)
+                return await _send(self._free(key, group, capabilities, 1), request)
             closings = self._closings
             async with group.slots:
                 if self._closings != closings:
                     raise UpstreamUnavailable("was stopped")
-                return await _send(self._free(key, group, 0), request)
+                return await _send(self._free(key, group, capabilities, 0), request)
         finally:
             group.users -= 1
             self._tidy(key, group)
 
-    def _free(self, key: Key, group: "_Group", users: int) -> Kept:
+    def _free(self, key: Key, group: "_Group", capabilities: Capabilities, users: int) -> Kept:
         """Return a session with room for one more request, a new one where there is none.
 
         Args:
             key: Its key.
             group: The sessions of that key.
+            capabilities: What it declares.
             users: 0 if it has to be unused, 1 if others may use it, too.
         """
         for kept in [kept for kept in group.kept if kept.over]:
             self._close(group, kept)
-        for kept in group.kept:
-            if users or kept.idle_since is not None:
+        for kept, declared in group.kept.items():
+            if declared == capabilities and (users or kept.idle_since is not None):
                 return kept
-        if sum(len(each.kept) for each in self._groups.values()) >= self._limit and not self._close_longest_idle():
-            raise UpstreamUnavailable(f"has {self._limit} sessions open and in use, which is the most allowed")
-        terms = Terms(key[1], private=True)
+        self._make_room(key[0])
+        terms = Terms(capabilities, private=True)
         kept = Kept(lambda events: self._open_session(events, terms))
-        group.kept.append(kept)
+        group.kept[kept] = capabilities
         if self._sweep is None:
             self._sweep = self._tasks.start(self._close_idle(), "close idle sessions")
         return kept
 
+    def _make_room(self, owner: str) -> None:
+        """See that one more session can be opened, at the cost of the owner's own idle ones before those of others."""
+        kept: Counter[str] = Counter()
+        for (whose, _), group in self._groups.items():
+            kept[whose] += len(group.kept)
+        own = kept[owner] + self._once_of[owner]
+        everybodys = kept.total() + self._once_of.total()
+        if own >= self._limit_of_one:
+            if not self._close_longest_idle(owner):
+                whom = "callers without a key" if owner == STRANGERS else "this caller"
+                most = f"{self._limit_of_one} sessions open and in use for {whom}"
+                raise UpstreamUnavailable(f"has {most}, which is the most allowed for one of many")
+        elif everybodys >= self._limit and not (self._close_longest_idle(owner) or self._close_longest_idle()):
+            raise UpstreamUnavailable(f"has {self._limit} sessions open and in use, which is the most allowed")
+
     def _close(self, group: "_Group", kept: Kept) -> None:
-        group.kept.remove(kept)
+        del group.kept[kept]
         self._tasks.start(kept.aclose(), "close session")
 
     def _tidy(self, key: Key, group: "_Group") -> None:
         if not group.kept and not group.users and self._groups.get(key) is group:
             del self._groups[key]
 
-    def _close_longest_idle(self) -> bool:
+    def _close_longest_idle(self, owner: str | None = None) -> bool:
+        """Close the session that was idle for longest, of one owner or of all; tells whether there was one."""
         idle = [
-            (kept.idle_since, number, key)
+            (kept.idle_since, key, kept)
             for key, group in self._groups.items()
-            for number, kept in enumerate(group.kept)
+            if owner is None or key[0] == owner
+            for kept in group.kept
             if kept.idle_since is not None
         ]
         if idle:
-            _, number, key = min(idle, key=lambda each: each[0])
+            _, key, kept = min(idle, key=lambda each: each[0])
             group = self._groups[key]
-            self._close(group, group.kept[number])
+            self._close(group, kept)
             self._tidy(key, group)
         return bool(idle)
 
@@ -158,12 +193,12 @@ class Sessions:
 
 
 class _Group:
-    """The sessions of one key, and how many requests are about to use them."""
+    """The sessions of one key with what each declares, and how many requests are about to use them."""
 
     __slots__ = ("kept", "slots", "users")
 
     def __init__(self) -> None:
-        self.kept: list[Kept] = []
+        self.kept: dict[Kept, Capabilities] = {}
         self.slots = asyncio.Semaphore(MAX_EXCLUSIVE)
         self.users = 0
 

@@ -5,8 +5,9 @@ from msgspec import Struct
 from metamcp_asgi.config.snapshot import Sharing
 from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.upstream.request import Request, Session
+from metamcp_asgi.upstream.sessions import STRANGERS
 
-__all__ = ["Affinity", "Apart", "apart", "key_of"]
+__all__ = ["Affinity", "Apart", "apart", "key_of", "owner_of"]
 
 
 class Affinity(Struct, frozen=True):
@@ -59,3 +60,8 @@ def key_of(sharing: Sharing, affinity: Affinity) -> str | None:
     if sharing == "principal" and affinity.session is not None:
         return f"session {affinity.session}"
     return None
+
+
+def owner_of(affinity: Affinity) -> str:
+    """Return who owns the sessions that are opened on somebody's behalf: a principal, or all strangers together."""
+    return STRANGERS if affinity.principal is None else f"principal {affinity.principal}"

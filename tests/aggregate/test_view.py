@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
+from metamcp_asgi.aggregate.view import MAX_URI
 from metamcp_asgi.config.snapshot import ToolOverride
-from tests.aggregate.views import called, catalogue, entry, listed, names, tools, view_of
+from tests.aggregate.views import aim, called, catalogue, entry, listed, names, tools, view_of
 
 
 def off(**more):
@@ -181,3 +182,12 @@ def test_a_field_of_the_legacy_revisions_is_left_out_for_modern_clients_only():
     (item,) = view_of(own).items["tools/list"]
     assert b"execution" not in item.modern
     assert b"taskSupport" in item.legacy
+
+
+def test_a_uri_of_endless_length_is_found_only_if_it_is_listed():
+    long = "memo://" + "x" * MAX_URI
+    resources, templates = [entry("resources/list", long)], [entry("resources/templates/list", "memo://{+rest}")]
+    view = view_of(catalogue("a", resources=resources, templates=templates))
+    assert aim(view.resource(long)) == ("a", long)
+    assert aim(view.resource(long[:MAX_URI])) == ("a", long[:MAX_URI])
+    assert view.resource(long[: MAX_URI + 1]) is None

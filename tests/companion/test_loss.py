@@ -11,8 +11,12 @@ import pytest
 
 from metamcp_asgi import __version__
 from metamcp_asgi.errors import UpstreamUnavailable
+from metamcp_asgi.upstream.companion import link, wire
+from metamcp_asgi.upstream.companion.hub import Hub
+from metamcp_asgi.upstream.companion.serving import serve_socket
+from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.server import Updated
-from tests.companion.workers import Worker, asking, companion_at, kill, workers_at
+from tests.companion.workers import Worker, asking, companion_at, config_of, kill, workers_at
 from tests.processes import Program
 from tests.stdio import stdio
 from tests.upstream.child.children import becomes, exists, vanished
@@ -37,7 +41,7 @@ async def test_the_death_of_the_companion_ends_its_children_and_fails_calls_as_s
     for server in (one, other):
         await server.heard.wait("lost")
         assert server.state == "failed"
-        assert "was lost with the companion metamcp-stdio at" in server.error
+        assert server.error == "was lost with the companion metamcp-stdio, which has closed the connection"
     assert await vanished(child)
 
 
@@ -72,13 +76,16 @@ async def test_what_was_watched_is_watched_at_the_new_companion(path: Path) -> N
             await server.heard.wait(Updated(uri), 2)
 
 
-async def test_without_a_companion_servers_say_so_and_come_when_it_does(path: Path) -> None:
+async def test_without_a_companion_servers_say_so_and_come_when_it_does(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with workers_at(path) as workers:
         worker = workers()
         server = worker.start(stdio())
         await server.settled()
-        reason = f"cannot run: the companion metamcp-stdio at {path} is not running (METAMCP_STDIO_SOCKET)"
+        reason = "cannot run: the companion metamcp-stdio is not running (METAMCP_STDIO_SOCKET)"
         assert (server.state, server.error) == ("failed", reason)
+        assert str(path) in caplog.text, "the operator is told the place, and remote clients are not"
         with pytest.raises(UpstreamUnavailable) as raised:
             await server.send(call("echo"))
         assert str(raised.value) == f"Server 's' {reason}"
@@ -143,7 +150,7 @@ async def test_what_is_no_companion_of_ours_is_told_apart(path: Path, says: byte
     async with listening(path, says), workers_at(path) as workers:
         server = workers().start(stdio())
         await server.heard.wait("lost")
-        assert server.error == f"cannot run: the companion metamcp-stdio at {path} {reason}"
+        assert server.error == f"cannot run: the companion metamcp-stdio {reason}"
 
 
 async def test_frames_that_mean_nothing_end_the_connection_and_it_is_made_anew(path: Path) -> None:
@@ -173,6 +180,34 @@ async def test_a_worker_of_another_version_is_sent_away(companion: Program, path
     assert await reader.read() == frame(["metamcp-stdio", __version__])
     writer.close()
     companion.wait_for_line(r"A worker is version 0\.0\.1")
+
+
+async def test_many_large_answers_at_once_wait_for_a_worker_that_reads_late(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "MAX_WAITING", 1024 * 1024)
+    log = tmp_path / "calls"
+    large = {name: name * 100_000 for name in "ABC"}
+    async with serve_socket(path, Hub(Runtime(), idle_seconds=300)):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(frame(["metamcp-stdio", __version__]))
+        writer.write(frame(wire.Use(1, config_of({**stdio(log=log), "env": large}))))
+        for number in range(20):
+            writer.write(frame(wire.Send(number, 1, wire.asked(call("environ")), None)))
+        # The server takes one call after the other, so by then all answers but the last have come.
+        assert await becomes(lambda: log.exists() and len(log.read_text().split()) == 20)
+        done: list[int] = []
+        async with asyncio.timeout(30):
+            await reader.readexactly(struct.unpack(">I", await reader.readexactly(4))[0])
+            while len(done) < 20:
+                told = wire.to_worker.decode(
+                    await reader.readexactly(struct.unpack(">I", await reader.readexactly(4))[0])
+                )
+                if isinstance(told, wire.Done):
+                    assert isinstance(told.end, wire.Returned)
+                    done.append(told.call)
+        assert sorted(done) == list(range(20))
+        writer.close()
 
 
 async def test_a_killed_companion_leaves_nothing_that_keeps_the_next_one_from_starting(path: Path) -> None:

@@ -84,8 +84,8 @@ async def test_a_worker_tells_nothing_to_a_companion_of_another_user(path: Path)
         async with workers_at(path) as workers:
             server = workers().start(stdio())
             await server.heard.wait("lost")
-            place = f"the companion metamcp-stdio at {path}"
-            assert server.error == f"cannot run: {place} runs as user {NOBODY}, and not as our user 0"
+            companion = "the companion metamcp-stdio"
+            assert server.error == f"cannot run: {companion} runs as user {NOBODY}, and not as our user 0"
             program.wait_for_line("got 0")
     finally:
         program.stop()

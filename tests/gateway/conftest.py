@@ -9,9 +9,11 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from mcp.server.mcpserver import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus
 from starlette.types import ASGIApp
 
@@ -34,6 +36,7 @@ class Lab:
     witness: Witness
     raw: RawServer
     old: RawServer
+    um: MCPServer[Any]
     bus: InMemorySubscriptionBus
 
     @property
@@ -60,11 +63,12 @@ class Servers:
     witness: Witness
     raw: RawServer
     old: RawServer
+    um: MCPServer[Any]
     bus: InMemorySubscriptionBus
 
     def lab(self, running: RunningGateway) -> Lab:
         """Returns the laboratory with a gateway over them."""
-        return Lab(running, self.witness, self.raw, self.old, self.bus)
+        return Lab(running, self.witness, self.raw, self.old, self.um, self.bus)
 
 
 @contextlib.asynccontextmanager
@@ -73,10 +77,11 @@ async def lab_servers(folder: Path) -> AsyncIterator[Servers]:
     async with contextlib.AsyncExitStack() as stack:
         witness = await stack.enter_async_context(witness_at(folder / "witness"))
         bus = InMemorySubscriptionBus()
+        um = sdk.build("um", witness, bus)
         raw = RawServer("modern", ("echo", "other"))
         old = RawServer("legacy", ("echo", "other"))
         apps: dict[str, ASGIApp] = {
-            "um": sdk.build("um", witness, bus).streamable_http_app(),
+            "um": um.streamable_http_app(),
             "ul": sdk.build("ul", witness).streamable_http_app(),
             "ux": sdk.build("ux", witness).sse_app(),
             "raw": raw,
@@ -100,7 +105,7 @@ async def lab_servers(folder: Path) -> AsyncIterator[Servers]:
             "raw": {"url": urls["raw"]},
             "old": {"url": urls["old"]},
         }
-        yield Servers(servers, witness, raw, old, bus)
+        yield Servers(servers, witness, raw, old, um, bus)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,13 +1,14 @@
 """Who hears of which change: acceptance checks 77, 80 and 81, and where `listen` begins and ends."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 from mcp.server.subscriptions import ToolsListChanged
 
 from metamcp_asgi.config.file import compile_document
-from tests.gateway.client import Client, Exchange
+from tests.gateway.client import JSON, Client, Exchange
 from tests.gateway.conftest import Lab
 from tests.gateway.running import document_of, gateway_for, gateway_over, served
 from tests.gateway.upstreams.raw import RawServer, tool_named
@@ -36,6 +37,15 @@ async def silent(exchange: Exchange, seconds: float = 0.35) -> None:
     """Checks that nothing comes, for longer than changes are gathered."""
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(exchange.message(), seconds)
+
+
+async def announced(lab: Lab, stream: Exchange) -> JSON:
+    """Has the SDK's server announce a change until it is heard of: it tells nobody who does not listen yet."""
+    async with asyncio.timeout(30):
+        while True:
+            await lab.bus.publish(ToolsListChanged())
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(stream.message(), 5)
 
 
 def change(server: RawServer, *tools: str) -> Any:
@@ -95,8 +105,19 @@ async def test_check_77_each_kind_of_list(kind: str) -> None:
 
 
 async def test_check_77_a_real_server_announces(lab: Lab) -> None:
+    client = lab.client()
+    stream = await listening(client, "tools")
+    lab.um.add_tool(lambda: "here", "arrived")
+    try:
+        assert (await announced(lab, stream))["method"] == "notifications/tools/list_changed"
+        async with asyncio.timeout(30):  # of several processes, another one may hear of it a moment later
+            while "error" in (answer := await client.call("um__arrived")).message():
+                pass
+        assert answer.result()["content"][0]["text"] == "here"
+    finally:
+        lab.um.remove_tool("arrived")
+    assert (await announced(lab, stream))["method"] == "notifications/tools/list_changed"
     # The SDK's list is the same as before, so nobody has to be told (eras.md 2.10).
-    stream = await listening(lab.client(), "tools")
     await lab.bus.publish(ToolsListChanged())
     await silent(stream)
     await stream.close()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from metamcp_asgi.downstream.legacy_requests import MAX_BATCH
 from tests.gateway.client import BASE, MODERN, Session
 from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import KEY_A, KEY_B, gateway_over
@@ -173,6 +174,14 @@ async def test_check_27_an_empty_batch(lab: Lab) -> None:
     session = await lab.client().session("2025-03-26")
     answer = await session.post([])
     assert (answer.status, answer.code()) == (400, -32600)
+
+
+async def test_a_batch_that_is_too_large(lab: Lab) -> None:
+    session = await lab.client().session("2025-03-26")
+    assert (await session.post([request(n, "ping") for n in range(MAX_BATCH)])).status == 200
+    answer = await session.post([request(n, "ping") for n in range(MAX_BATCH + 1)])
+    assert (answer.status, answer.code()) == (400, -32600)
+    assert str(MAX_BATCH) in answer.error()["message"]
 
 
 async def test_check_27_progress_of_a_batch(lab: Lab) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
-from tests.gateway.client import Client, Session
+from tests.gateway.client import JSON, Client, Session
 from tests.gateway.running import KEY_A, KEY_B, RunningGateway, document_of, gateway_for, served
 from tests.gateway.test_legacy_asking import ACCEPTED, EVERYTHING, FORM, answers, asking_server, until_asked
 from tests.gateway.test_legacy_resume import Events, Steps, refused, resumed, started
 from tests.gateway.test_legacy_sessions import levels, logging_server, update, watched_server
 from tests.gateway.test_legacy_sse import session as sse_session
+from tests.gateway.upstreams.raw import Seen
 from tests.redis import Redis
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -127,6 +128,28 @@ async def test_check_79_a_stream_that_moves_takes_the_subscriptions_along(shared
         await update(server, "raw://a")
         assert (await after.message())["params"] == {"uri": "raw://a"}
         await after.close()
+
+
+async def test_a_session_that_ends_while_its_stream_moves(shared_redis: Redis, prefix: str) -> None:
+    server = watched_server()
+    let_go = asyncio.Event()
+
+    async def held(seen: Seen) -> JSON:
+        await let_go.wait()
+        return {}
+
+    async with two_over(server, shared_redis, prefix) as both:
+        session = await both.one.client().session()
+        await session.request("resources/subscribe", {"uri": "raw://a"})
+        await server.arrival("resources/subscribe")
+        server.behaviour["resources/subscribe"] = held
+        there = both.there(session)
+        stream = await there.client.open("GET", [("Accept", "text/event-stream"), *there.headers])
+        await server.arrival("resources/subscribe")
+        assert (await there.end()).status == 200
+        let_go.set()
+        assert await asyncio.wait_for(stream.head(), 15) != 500
+        await stream.close()
 
 
 async def test_check_79_what_was_subscribed_to_before_there_was_a_stream(redis: Redis, prefix: str) -> None:

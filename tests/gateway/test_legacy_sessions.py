@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from metamcp_asgi.downstream import subscriptions
+from metamcp_asgi.downstream.subscriptions import MAX_URI_LENGTH
 from metamcp_asgi.protocol.levels import LEVELS
 from tests.gateway.client import JSON, Session
 from tests.gateway.conftest import Lab
@@ -139,6 +141,16 @@ async def test_an_update_is_told_when_the_stream_is_back() -> None:
         await stream.close()
 
 
+async def test_a_uri_that_is_too_long_is_not_subscribed_to() -> None:
+    async with gateway_over({"raw": watched_server()}) as running:
+        client = running.client()
+        uri = "raw://" + "a" * MAX_URI_LENGTH
+        refused = await (await client.session()).request("resources/subscribe", {"uri": uri})
+        assert refused.code() == -32602
+        wanted = {"notifications": {"resourceSubscriptions": [uri]}}
+        assert (await client.modern("subscriptions/listen", wanted)).code() == -32602
+
+
 @pytest.mark.parametrize("how", ["delete", "away"])
 async def test_subscriptions_end_with_their_session(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriptions, "LINGER", 0.05)
@@ -152,6 +164,36 @@ async def test_subscriptions_end_with_their_session(how: str, monkeypatch: pytes
         else:
             await stream.close()
         await server.arrival("resources/unsubscribe")
+
+
+async def test_what_lies_below_is_told_as_what_was_subscribed_to() -> None:
+    """Somebody else may watch `raw://a/b`, whose name is not everybody's to know."""
+    server = watched_server()
+    resources = [{"uri": uri, "name": uri} for uri in ("raw://a", "raw://a/b", "raw://ab")]
+    server.behaviour["resources/list"] = server.listed("resources", resources)
+    async with gateway_over({"raw": server}) as running:
+        parent, child = await running.client().session(), await running.client().session()
+        streams = [await parent.listen(), await child.listen()]
+        assert (await parent.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+        assert (await child.request("resources/subscribe", {"uri": "raw://a/b"})).result() == {}
+        await update(server, "raw://ab")
+        await update(server, "raw://a/b")
+        assert (await streams[0].message())["params"] == {"uri": "raw://a"}
+        assert (await streams[1].message())["params"] == {"uri": "raw://a/b"}
+        for stream in streams:
+            await stream.close()
+
+
+async def test_what_is_no_longer_published_is_no_longer_watched() -> None:
+    server = watched_server()
+    async with gateway_over({"raw": server, "other": RawServer()}) as running:
+        session = await running.client().session()
+        assert (await session.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+        snapshot = running.gateway.snapshot
+        alone = {name: replace(each, servers=("other",)) for name, each in snapshot.namespaces.items()}
+        running.gateway.apply(replace(snapshot, namespaces=alone))
+        async with asyncio.timeout(15):
+            await server.arrival("resources/unsubscribe")
 
 
 async def test_what_cannot_be_subscribed_to() -> None:

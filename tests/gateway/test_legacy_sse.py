@@ -12,13 +12,15 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from metamcp_asgi import Gateway
+from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.config.file import compile_document
+from metamcp_asgi.downstream import sse
 from metamcp_asgi.settings import Settings
 from tests.gateway.client import BASE, JSON, Answer, Client, Exchange
 from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import KEY_A, KEY_B, document_of, gateway_over, served
 from tests.gateway.test_legacy_asking import ACCEPTED, EVERYTHING, FORM, answers, asking_server
-from tests.gateway.upstreams.raw import RawServer
+from tests.gateway.upstreams.raw import RawServer, Seen, text_result
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -182,6 +184,52 @@ async def test_batches(lab: Lab) -> None:
     async with session(lab.client(), "2025-06-18") as stream:
         assert (await stream.post(batch)).status == 202
         assert (await stream.exchange.message())["error"]["code"] == -32600
+
+
+async def test_the_messages_of_a_batch_count_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_AT_ONCE", 3)
+    let_go = asyncio.Event()
+
+    async def held(seen: Seen) -> JSON:
+        await let_go.wait()
+        return text_result("x", resultType="complete")
+
+    batch = [{"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "raw__hold"}} for n in (1, 2)]
+    server = RawServer("modern", ("hold",), {"tools/call hold": held})
+    async with gateway_over({"raw": server}) as running, session(running.client(), "2025-03-26") as stream:
+        assert (await stream.post(batch)).status == 202
+        assert (await stream.post(batch)).status == 503
+        assert (await stream.request("ping"))["result"] == {}
+        let_go.set()
+        response: Any = await stream.exchange.message()
+        assert [each["id"] for each in response] == [1, 2]
+        assert (await stream.post(batch)).status == 202
+        await stream.exchange.message()
+
+
+async def test_a_defect_of_ours_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def defect(*given: Any) -> Any:
+        raise RuntimeError("planted")
+
+    async with gateway_over({"raw": RawServer()}) as running, session(running.client(), "2025-03-26") as stream:
+        monkeypatch.setattr(Aggregator, "call", defect)
+        response = await stream.request("tools/list", id="d")
+        assert (response["id"], response["error"]["code"]) == ("d", -32603)
+        assert "planted" not in json.dumps(response)
+        await stream.post([{"jsonrpc": "2.0", "id": n, "method": "tools/list"} for n in (1, 2)])
+        several: Any = await stream.exchange.message()
+        assert [(each["id"], each["error"]["code"]) for each in several] == [(1, -32603), (2, -32603)]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_progress_has_words_where_the_revision_has_them(lab: Lab, revision: str) -> None:
+    async with session(lab.client(), revision) as stream:
+        call = {"name": "um__slow", "arguments": {"tag": "words", "steps": 1}, "_meta": {"progressToken": "t"}}
+        await stream.tell("tools/call", call, id=5)
+        params = (await stream.exchange.message())["params"]
+        assert ("message" in params) == (revision != "2024-11-05")
+        assert (params["progress"], params["total"]) == (1, 1)
+        await stream.exchange.message()
 
 
 async def test_a_client_is_asked_on_its_stream() -> None:

@@ -25,11 +25,13 @@ from tests.gateway.running import document_of
 from tests.places import ROOT
 from tests.processes import Program, free_port
 from tests.redis import Redis
-from tests.soak.clients import CROWD, Soak
+from tests.soak.clients import ANSWERED, CROWD, Soak
 from tests.soak.ledger import Ledger
 from tests.upstream.child.children import exists
 from tests.workers.running import RunningWorkers, children_of, until, workers_for
 
+RESULTS = 0.5
+"""The part of the calls of each kind of client that has to have a result, whatever fails; usual are 0.8 to 0.9."""
 GROWN_MB = 6.0
 """Megabytes by which a worker may grow over its second half: less than 150 bytes for a call of ten minutes."""
 GROWN_FILES = 12
@@ -233,6 +235,11 @@ def report(ledger: Ledger, samples: list[Samples], logs: list[Path], seconds: fl
     for text, count in ledger.errors.most_common(25):
         print(f"{count:>6} x {text}")
     violations = list(ledger.audit(logs))
+    found = {kind: (calls, results) for kind, calls, results, *_ in ledger.table()}
+    for kind in ANSWERED:
+        calls, results = found.get(kind, (0, 0))
+        if results < max(1, RESULTS * calls):
+            violations.append(f"only {results} of {calls} calls of kind {kind!r} had a result")
     if not ledger.told:
         violations.append("nobody was told of any change")
     for sample in samples:

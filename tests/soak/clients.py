@@ -229,3 +229,5 @@ async def _end(session: Session | None) -> Answer | None:
 
 CROWD = ((modern, 8), (legacy, 4), (asked, 3), (legacy_asked, 2), (leaving, 2), (subscribed, 4), (sdk, 2))
 """How many of each there are."""
+ANSWERED = ("modern", "legacy", "modern, asked", "legacy, asked", "SDK, auto", "SDK, legacy")
+"""The kinds of their calls, but for those that are left before they have a result."""

@@ -399,11 +399,15 @@ class TestStdio:
             gone = asyncio.create_task(server.send(call("ask", Client(), tag=""), ADA))
             await asyncio.sleep(0)
             gone.cancel()
+            more = server.send(call("ask", Client(), FORM, tag=""), ADA)
+            other = asyncio.create_task(more)
             assert "yes" in text(await server.send(call("ask", Client(), tag=""), BOB)), "others need not wait"
+            assert not other.done(), "nor does it help to declare something else"
             assert second.questions == []
             thinking.set()
             assert "first" in text(await first)
             assert "second" in text(await waiting)
+            assert "yes" in text(await other)
 
     async def test_waiting_for_a_session_counts_against_the_calls_own_time(self, stdio, monkeypatch):
         monkeypatch.setattr(sessions_module, "MAX_EXCLUSIVE", 1)
@@ -511,7 +515,8 @@ MODERN_STDIO = textwrap.dedent(
                     say({"method": "notifications/message", "params": {"level": "info", "data": tag}})
                 for each in held:
                     say({"id": each, "result": {"resultType": "complete", "content": [{"type": "text", "text": tag}]}})
-                say({"method": "notifications/message", "params": {"level": "info", "data": "too late"}})
+                if params["arguments"]["log"]:
+                    say({"method": "notifications/message", "params": {"level": "info", "data": "too late"}})
                 held = []
     """
 )
@@ -535,6 +540,8 @@ class TestModernStdio:
                 asyncio.create_task(server.send(call("t", client, ALL, level, **arguments), (ADA, BOB)[number]))
             )
         await asyncio.gather(*sending)
+        # What this server says after its responses has been read when one more has come.
+        await server.send(call("t", Client(), ALL, None, tag="last", wait=1, log=False), ADA)
         return [client.logs for client in clients]
 
     async def test_it_is_that_of_the_only_request_with_a_level(self, modern):

@@ -64,12 +64,12 @@ async def test_a_session_that_is_renewed_while_another_one_closes_slowly_is_not_
 async def test_a_session_that_makes_room_while_another_one_closes_slowly_stops_nothing():
     opened = Opened()
     sessions = Sessions(opened, idle_seconds=0.1, limit=2)
-    await sessions.send("slow", PING)
-    await sessions.send("other", PING)
+    for name in ("slow", "other"):
+        await sessions.send(name, PING, owner=name)
     opened.all[0].may_close.clear()
     await until(lambda: opened.all[0].closing)
-    await sessions.send("third", PING)
-    await sessions.send("fourth", PING)
+    for name in ("third", "fourth"):
+        await sessions.send(name, PING, owner=name)
     opened.all[0].may_close.set()
     await until(lambda: all(remote.closed for remote in opened.all))
     await sessions.aclose()

@@ -173,14 +173,53 @@ async def test_an_idle_session_is_closed_and_one_in_use_is_not():
         assert s.server.opened[0] not in s.server.ended, "the shared one, which reads the lists, stays"
 
 
-async def test_at_the_limit_the_longest_idle_session_makes_room(monkeypatch):
-    monkeypatch.setattr(server_module, "MAX_SESSIONS", 2)
+async def test_at_the_limit_of_one_caller_the_longest_idle_of_its_sessions_makes_room(monkeypatch):
+    monkeypatch.setattr(server_module, "MAX_SESSIONS", 8)
     async with sharing("session") as s:
         one, two, three = [await s.ada.session() for _ in range(3)]
         assert await counts(one, two, one, three) == [1, 1, 2, 1]
         twos = s.server.offer.executed[1][1]
         await until(lambda: s.server.ended == [twos])
         assert await counts(one, three) == [3, 2]
+
+
+async def test_at_the_limit_of_the_server_the_longest_idle_session_of_anybody_makes_room(monkeypatch):
+    monkeypatch.setattr(server_module, "MAX_SESSIONS", 2)
+    async with sharing("principal") as s:
+        stranger = await s.stranger.session()
+        assert await counts(s.ada, s.bob, s.ada, stranger) == [1, 1, 2, 1]
+        bobs = s.server.offer.executed[1][1]
+        await until(lambda: s.server.ended == [bobs])
+        assert await counts(s.ada) == [3]
+
+
+async def test_no_caller_closes_the_sessions_of_others_or_takes_more_than_a_quarter(monkeypatch):
+    monkeypatch.setattr(server_module, "MAX_SESSIONS", 8)
+    started, done = asyncio.Semaphore(0), asyncio.Event()
+
+    async def work(context):
+        started.release()
+        await done.wait()
+        return text("done")
+
+    async with sharing("session", LegacyServer(stateful(work))) as s:
+        assert await counts(s.bob) == [1]
+        for _ in range(10):
+            assert await counts(await s.ada.session()) == [1]
+        assert await counts(s.bob) == [2]
+        # A stranger of no session has one for each request, and those count.
+        busy = [asyncio.create_task(client.text("s__work")) for client in (s.stranger, await s.stranger.session())]
+        async with asyncio.timeout(20):
+            for _ in busy:
+                await started.acquire()
+        for stranger in (s.stranger, await s.stranger.session()):
+            refused = await stranger.call("s__count")
+            assert refused["isError"]
+            assert "2 sessions open and in use for callers without a key" in refused["content"][0]["text"]
+        assert await counts(s.bob, await s.ada.session()) == [3, 1]
+        done.set()
+        assert await asyncio.gather(*busy) == ["done", "done"]
+        assert await counts(s.stranger) == [1]
 
 
 async def test_at_the_limit_with_all_in_use_the_call_fails_clearly(monkeypatch):

@@ -7,7 +7,6 @@ can be claimed once: what is repeated finds nothing.
 
 import asyncio
 import logging
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias
@@ -16,16 +15,15 @@ import msgspec
 from msgspec import Raw
 
 from metamcp_asgi.aggregate.call import Call
-from metamcp_asgi.aggregate.interaction.questions import answer_of, presented
+from metamcp_asgi.aggregate.interaction.parked import Parked
 from metamcp_asgi.aggregate.interaction.state import NOT_VALID, State, States, invalid
 from metamcp_asgi.aggregate.interaction.wire import Frame, Resume, lost, read_frames, written
-from metamcp_asgi.bus.protocol import UNREACHABLE, Bus, BusUnavailable, OwnerLost
+from metamcp_asgi.bus.protocol import UNREACHABLE, Bus, BusUnavailable, CallFailed, MessageTooLarge, OwnerLost
 from metamcp_asgi.errors import ProtocolError, UpstreamError
-from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, Members, encode
+from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, Members
 from metamcp_asgi.protocol.outcome import InputRequired, Outcome, internal
 from metamcp_asgi.tasks import Tasks
-from metamcp_asgi.upstream.questions import withdrawal
-from metamcp_asgi.upstream.request import Answer, OnLog, OnProgress, Question
+from metamcp_asgi.upstream.request import OnLog, OnProgress
 
 __all__ = ["Parking", "Waiting"]
 
@@ -34,14 +32,12 @@ logger = logging.getLogger("metamcp.interaction")
 Send: TypeAlias = Callable[[Call], Awaitable[Outcome]]
 """Has a server answer a call."""
 
-COALESCE: Final = 0.025
-"""Seconds that further questions have after the first, so that they are asked together."""
 MAX_PER_PRINCIPAL: Final = 32
 """How many calls of one principal may wait for its answers."""
+MAX_OF_STRANGERS: Final = 512
+"""The same of all strangers of one endpoint together, who cannot be told apart."""
 MAX_PARKED: Final = 4096
 """How many calls may wait for answers in this process."""
-MAX_OPEN: Final = 32
-"""How many questions one call may have open."""
 LAST_WORDS: Final = 1.0
 """Seconds that a server has to end its call once it was told that nobody will answer."""
 KIND: Final = "resume"
@@ -66,7 +62,7 @@ class Parking:
         self._closing = False
         self._states = states
         self._bus = bus
-        self._parked: dict[bytes, _Parked] = {}
+        self._parked: dict[bytes, Parked] = {}
         self._of: Counter[tuple[str, str]] = Counter()
         self._tasks = Tasks()
         bus.serve(KIND, self._resume_for_another)
@@ -85,7 +81,7 @@ class Parking:
         Raises:
             UpstreamError: The server could not be asked.
         """
-        parked = _Parked(call, server, self._has_room)
+        parked = Parked(call, server, self._admit)
         asking = msgspec.structs.replace(
             call,
             ask=parked.ask,
@@ -119,6 +115,10 @@ class Parking:
             return lost(call.method, error)
         except BusUnavailable:
             return internal(f"The pending interaction cannot be reached now: {UNREACHABLE}")
+        except MessageTooLarge as error:
+            return internal(str(error))
+        except CallFailed:
+            return lost(call.method, OwnerLost("it failed there", sent=True))
 
     async def aclose(self) -> None:
         """Let calls that go on finish, tell the servers of the others that nobody will answer, and end those."""
@@ -132,10 +132,19 @@ class Parking:
         """Tell whether a call is not known any more because this process ends."""
         return self._closing and pid not in self._parked
 
-    def _has_room(self, call: Call) -> bool:
-        return len(self._parked) < MAX_PARKED and self._of[_whose(call)] < MAX_PER_PRINCIPAL
+    def _admit(self, parked: Parked) -> bool:
+        """Count a call as one that may wait for its client, from its first question to its end."""
+        if parked.pid in self._parked:
+            return True
+        whose = _whose(parked.call)
+        most = MAX_OF_STRANGERS if parked.call.principal.kind == "anonymous" else MAX_PER_PRINCIPAL
+        if len(self._parked) >= MAX_PARKED or self._of[whose] >= most:
+            return False
+        self._parked[parked.pid] = parked
+        self._of[whose] += 1
+        return True
 
-    async def _go_on(self, parked: "_Parked", on_progress: OnProgress | None, on_log: OnLog | None) -> Outcome:
+    async def _go_on(self, parked: Parked, on_progress: OnProgress | None, on_log: OnLog | None) -> Outcome:
         """Return the outcome, or the next questions."""
         parked.on_progress, parked.on_log = on_progress, on_log
         try:
@@ -148,15 +157,15 @@ class Parking:
             parked.on_progress = parked.on_log = None
         if parked.task.done():
             self._forget(parked)
+            if parked.task.cancelled():
+                # By us, as this process ends: what the server did meanwhile is not known.
+                return lost(parked.call.method, OwnerLost("this process ends", sent=True))
             return parked.task.result()
         return self._park(parked)
 
-    def _park(self, parked: "_Parked") -> Waiting:
+    def _park(self, parked: Parked) -> Waiting:
         parked.round += 1
         parked.running = False
-        if parked.pid not in self._parked:
-            self._parked[parked.pid] = parked
-            self._of[_whose(parked.call)] += 1
         loop = asyncio.get_running_loop()
         parked.timer = loop.call_later(self._states.seconds, self._expire, parked)
         state = self._states.seal(
@@ -164,7 +173,7 @@ class Parking:
         )
         return Waiting(parked.asked(), state)
 
-    def _claim(self, call: Call, pid: bytes, round_: int, given: Members) -> "_Parked":
+    def _claim(self, call: Call, pid: bytes, round_: int, given: Members) -> Parked:
         """Return a parked call for its next round, its questions answered as far as they are.
 
         Raises:
@@ -179,7 +188,7 @@ class Parking:
             parked.timer.cancel()
         return parked
 
-    def _forget(self, parked: "_Parked") -> None:
+    def _forget(self, parked: Parked) -> None:
         if parked.timer is not None:
             parked.timer.cancel()
         if self._parked.pop(parked.pid, None) is not None:
@@ -188,15 +197,15 @@ class Parking:
             if not self._of[whose]:
                 del self._of[whose]
 
-    async def _end(self, parked: "_Parked") -> None:
+    async def _end(self, parked: Parked) -> None:
         self._forget(parked)
         parked.task.cancel()
         await asyncio.wait({parked.task})
 
-    def _expire(self, parked: "_Parked") -> None:
+    def _expire(self, parked: Parked) -> None:
         self._tasks.start(self._abandon(parked), "abandon parked call")
 
-    async def _abandon(self, parked: "_Parked") -> None:
+    async def _abandon(self, parked: Parked) -> None:
         """End a call that nobody came back for: the server is told so, and has a moment to take it in."""
         self._forget(parked)
         parked.running = True
@@ -250,99 +259,6 @@ class Parking:
         finally:
             task.cancel()
             await asyncio.wait({task})
-
-
-class _Parked:
-    """One call of a server that may ask, and the questions that are open."""
-
-    def __init__(self, call: Call, server: str, has_room: Callable[[Call], bool]) -> None:
-        self.pid = os.urandom(16)
-        self.call = call
-        self.server = server
-        self.round = 0
-        self.running = True
-        self.task: asyncio.Future[Outcome]
-        self.timer: asyncio.TimerHandle | None = None
-        self.on_progress: OnProgress | None = None
-        self.on_log: OnLog | None = None
-        self._has_room = has_room
-        self._open: dict[str, tuple[Question, asyncio.Future[Answer]]] = {}
-        self._number = 0
-        self._something = asyncio.Event()
-
-    async def ask(self, question: Question) -> Answer:
-        """Have a question answered by the client, whenever it comes back."""
-        if len(self._open) >= MAX_OPEN or not self._has_room(self.call):
-            logger.warning("Too many calls of %s wait for input; %s is not asked", self.call.principal.id, self.server)
-            return withdrawal(question.method)
-        self._number += 1
-        key = f"k{self._number}"
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._open[key] = question, future
-        self._something.set()
-        try:
-            return await future
-        finally:
-            self._close(key)
-
-    def progress(self, members: Members) -> None:
-        """Pass progress on to the client, if it is there."""
-        if self.on_progress is not None:
-            self.on_progress(members)
-
-    def log(self, members: Members) -> None:
-        """Pass a log message on to the client, if it is there."""
-        if self.on_log is not None:
-            self.on_log(members)
-
-    def asked(self) -> Members:
-        """Return the open questions as a client is shown them."""
-        shown = {key: presented(question, self.server) for key, (question, _) in self._open.items()}
-        return {key: Raw(encode({"method": each.method, "params": each.params})) for key, each in shown.items()}
-
-    def answer(self, given: Members) -> None:
-        """Answer what is answered; what is not open is ignored (MR-05).
-
-        Raises:
-            ProtocolError: An answer is malformed; then nothing is answered.
-        """
-        answers: dict[str, Answer] = {}
-        for key, value in given.items():
-            if key in self._open:
-                try:
-                    answers[key] = answer_of(self._open[key][0], value)
-                except ValueError as error:
-                    raise ProtocolError(INVALID_PARAMS, f"inputResponses.{key}: {error}") from None
-        for key, answer in answers.items():
-            self._settle(key, answer)
-
-    def abandon(self) -> None:
-        """Answer all that is open as if the client had cancelled."""
-        for key, (question, _) in list(self._open.items()):
-            self._settle(key, withdrawal(question.method))
-
-    async def until_asked_or_done(self) -> None:
-        """Wait for the outcome, or for a question and those that come right after it."""
-        while not self.task.done():
-            something = asyncio.ensure_future(self._something.wait())
-            try:
-                await asyncio.wait((self.task, something), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                something.cancel()
-            await asyncio.wait({self.task}, timeout=COALESCE)
-            if self._open:
-                return
-
-    def _settle(self, key: str, answer: Answer) -> None:
-        future = self._open[key][1]
-        self._close(key)
-        if not future.done():
-            future.set_result(answer)
-
-    def _close(self, key: str) -> None:
-        self._open.pop(key, None)
-        if not self._open:
-            self._something.clear()
 
 
 def _whose(call: Call) -> tuple[str, str]:

@@ -134,7 +134,7 @@ class Companion:
                 reason = conversation.over.result()
                 self._conversation, self._tried = None, 0.0
                 await conversation.aclose()
-                self._failed(f"was lost with the companion metamcp-stdio at {self._path}, which {reason}")
+                self._failed(f"was lost with the companion metamcp-stdio, which {reason}")
                 if loop.time() - opened_at > STEADY_SECONDS:
                     attempt = 0
             pause = BACKOFF[min(attempt, len(BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
@@ -158,7 +158,8 @@ class Companion:
 
     def _failed(self, reason: str) -> None:
         if reason != self.error:
-            logger.warning("Every stdio server %s", reason)
+            # Remote clients are told the reason, and the place on this machine is none of their business.
+            logger.warning("Every stdio server at the companion %s %s", self._path, reason)
         self.error = reason
         self._settled.set()
         for user in list(self._users.values()):
@@ -166,13 +167,13 @@ class Companion:
 
     def _reason(self, error: Exception) -> str:
         """Return why the companion cannot be reached, as it goes after a server's name."""
-        place = f"the companion metamcp-stdio at {self._path}"
+        companion = "the companion metamcp-stdio"
         if isinstance(error, UpstreamUnavailable):
-            return f"cannot run: {place} {error}"
+            return f"cannot run: {companion} {error}"
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return f"cannot run: {place} is not running (METAMCP_STDIO_SOCKET)"
+            return f"cannot run: {companion} is not running (METAMCP_STDIO_SOCKET)"
         if isinstance(error, PermissionError):
-            return f"cannot run: {place} belongs to another user"
+            return f"cannot run: {companion} belongs to another user"
         if isinstance(error, TimeoutError):
-            return f"cannot run: {place} said nothing within {OPEN_SECONDS:g} seconds"
-        return f"cannot run: {place} cannot be reached: {getattr(error, 'strerror', None) or error}"
+            return f"cannot run: {companion} said nothing within {OPEN_SECONDS:g} seconds"
+        return f"cannot run: {companion} cannot be reached: {getattr(error, 'strerror', None) or error}"

@@ -36,6 +36,7 @@ class Connection:
         self._uses: dict[int, _Use] = {}
         self._calls: dict[int, _Call] = {}
         self._tasks = Tasks()
+        self._ending = asyncio.Lock()
         connections.add(self)
 
     async def aclose(self) -> None:
@@ -97,12 +98,14 @@ class Connection:
             end = wire.finished(UpstreamUnavailable("The companion failed because of an internal error", sent=True))
         if use is not None:
             use.tell_state()
-        try:
-            self.link.send(wire.Done(call.number, end))
-        except OverflowError as error:
-            text = f"The answer cannot be passed on: {error}"
-            self.link.send(wire.Done(call.number, wire.finished(UpstreamUnavailable(text, sent=True))))
-        await self.link.drain()
+        # One after the other: several large answers at once look like a worker that does not read.
+        async with self._ending:
+            await self.link.drain()
+            try:
+                self.link.send(wire.Done(call.number, end))
+            except OverflowError as error:
+                text = f"The answer cannot be passed on: {error}"
+                self.link.send(wire.Done(call.number, wire.finished(UpstreamUnavailable(text, sent=True))))
 
 
 class _Use:

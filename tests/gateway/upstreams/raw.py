@@ -88,6 +88,7 @@ class RawServer:
     ) -> None:
         self.era = era
         self.capabilities: JSON = CAPABILITIES
+        self.instructions: str | None = None
         self.seen: list[Seen] = []
         self.disconnected: asyncio.Queue[Seen] = asyncio.Queue()
         self.arrived: asyncio.Queue[Seen] = asyncio.Queue()
@@ -202,9 +203,10 @@ class RawServer:
     def _own(self, seen: Seen) -> Reply:
         if seen.method == "initialize" and self.era == "legacy":
             info = {"name": "raw", "version": "1"}
-            return {"protocolVersion": "2025-11-25", "capabilities": self.capabilities, "serverInfo": info}
+            told: JSON = {"protocolVersion": "2025-11-25", "capabilities": self.capabilities, "serverInfo": info}
+            return told if self.instructions is None else {**told, "instructions": self.instructions}
         if seen.method == "server/discover" and self.era == "modern":
-            return {
+            told = {
                 "resultType": "complete",
                 "supportedVersions": [MODERN],
                 "capabilities": self.capabilities,
@@ -212,6 +214,7 @@ class RawServer:
                 "cacheScope": "public",
                 "_meta": {SERVER_INFO: {"name": "raw", "version": "1"}},
             }
+            return told if self.instructions is None else {**told, "instructions": self.instructions}
         if seen.method == "ping" and self.era == "legacy":
             return {}
         if self.era == "legacy" and seen.method == "server/discover":

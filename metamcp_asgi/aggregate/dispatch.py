@@ -4,6 +4,7 @@ A plain call looks one name up in one dict and reads nothing else. Knows neither
 """
 
 import logging
+from collections.abc import Awaitable
 from functools import partial
 from typing import Final
 
@@ -118,10 +119,11 @@ async def answer(ways: Ways, call: Call, route: Route) -> Outcome:
     return outcome
 
 
-async def _sent(ways: Ways, call: Call, route: Route) -> Outcome:
+def _sent(ways: Ways, call: Call, route: Route) -> Awaitable[Outcome]:
+    """Have a server answer; no coroutine of its own, as every call comes through here."""
     if call.capabilities.interactive or call.inputs is not None:
-        return await ways.interaction.send(call, route, _send)
-    return await _send(call, route)
+        return ways.interaction.send(call, route, _send)
+    return _send(call, route)
 
 
 async def _complete(call: Call, running: Running) -> Outcome:

@@ -257,7 +257,10 @@ def _unrelated(members: Members) -> Members:
     """Return a result without the mark that ties it to its task, of which the client does not know."""
     if "_meta" not in members:
         return members
-    meta = msgspec.json.decode(members.pop("_meta"), type=dict[str, Raw] | None) or {}
+    try:
+        meta = decode_members(members.pop("_meta"))
+    except msgspec.ValidationError:
+        meta = {}  # as everywhere, one that is no object says nothing
     meta.pop(_RELATED, None)
     return {**members, "_meta": Raw(encode(meta))} if meta else members
 

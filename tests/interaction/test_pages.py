@@ -4,8 +4,9 @@ import uuid
 
 import pytest
 
-from tests.gateway.client import JSON, Client
-from tests.gateway.running import KEY_A, RunningGateway
+from tests.gateway.client import CAPABILITIES, JSON, Client
+from tests.gateway.running import KEY_A, RunningGateway, gateway_over
+from tests.gateway.upstreams.raw import Error, RawServer
 from tests.interaction.test_modern_clients import EVERYTHING, FORMS, accept, asked, call, text
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -62,6 +63,19 @@ async def test_a_user_who_does_not_open_the_page(a: Client, kind: str) -> None:
     final = await call(a, tool, arguments, EVERYTHING, requestState=state, inputResponses=given)
     assert final.result()["isError"]
     assert "did not open the page" in text(final)
+
+
+async def test_a_prompt_whose_page_is_not_opened_is_an_error_and_no_result() -> None:
+    page = {"mode": "url", "elicitationId": "E", "url": "https://example.com/connect", "message": "Open this"}
+    server = RawServer("legacy", (), {"prompts/get": Error(-32042, "locked", {"elicitations": [page]})})
+    server.behaviour["prompts/list"] = server.listed("prompts", [{"name": "p"}])
+    async with gateway_over({"raw": server}) as running:
+        client, params = running.client(), {"name": "raw__p"}
+        requests, state = asked(await client.modern("prompts/get", params, meta={CAPABILITIES: EVERYTHING}))
+        given = {"requestState": state, "inputResponses": {key: {"action": "decline"} for key in requests}}
+        final = await client.modern("prompts/get", {**params, **given}, meta={CAPABILITIES: EVERYTHING})
+        assert final.code() == -32603
+        assert "did not open the page" in final.error()["message"]
 
 
 @pytest.mark.parametrize("kind", ["ul", "ud"])

@@ -89,7 +89,8 @@ class Interaction:
             return outcome if isinstance(outcome, InputRequired) else self._shown(call, outcome, server, state.round)
         if state.kind == "url":
             if _declined(call.inputs):
-                return tool_error("The user did not open the page that the server asks for", "refused")
+                text = "The user did not open the page that the server asks for"
+                return tool_error(text, "refused") if call.method == "tools/call" else internal(text)
             return await self._first(call, route, send, state.round)
         params = {**call.params, "inputResponses": Raw(encode(call.inputs.responses))}
         if state.inner is not None:

@@ -203,6 +203,7 @@ class Parking:
         await asyncio.wait({parked.task})
 
     def _expire(self, parked: Parked) -> None:
+        self._forget(parked)  # at once: nobody may claim it between here and the task's first step
         self._tasks.start(self._abandon(parked), "abandon parked call")
 
     async def _abandon(self, parked: Parked) -> None:

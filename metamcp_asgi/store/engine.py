@@ -4,9 +4,12 @@ Every transaction begins explicitly: a reader sees one state throughout, and wri
 neither database can find two of them in each other's way. Knows nothing of tables.
 """
 
+import asyncio
 import os
+import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +24,8 @@ __all__ = ["BUSY_SECONDS", "connect", "data_folder", "database_url", "is_sqlite"
 
 BUSY_SECONDS: Final = 10
 """How long a change waits for another one to end."""
+
+_AGAIN_SECONDS: Final = 0.02
 
 _SOURCE: Final = "DATABASE_URL"
 
@@ -128,10 +133,25 @@ def writing(engine: AsyncEngine) -> AsyncEngine:
 def _prepare_sqlite(connection: Any, record: object) -> None:
     # The driver begins transactions in its own way, and not at all for DDL; ``_begin_sqlite`` does it instead.
     connection.isolation_level = None
+    connection.run_async(_log_ahead)
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+async def _log_ahead(connection: Any) -> None:
+    """Turn on write-ahead logging, for which SQLite, unlike for anything else, does not wait until the file is free."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            await connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -141,8 +161,12 @@ def _begin_sqlite(connection: Connection) -> None:
 def _make_private(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its log and index the mode of the database.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # SQLite gives its log and index the mode of the database. A file that is there is left alone: closing it here
+        # would end the locks that SQLite holds on it for this process.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+            raise ConfigError("cannot be opened: it is no file that we may write", source=str(path)) from None
     except OSError as error:
         raise ConfigError(f"cannot be opened: {error.strerror}", source=str(path)) from None
 

@@ -1,6 +1,7 @@
 """The schema: made, upgraded and taken back with rows in it, never half-way, and never over somebody else's tables."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,20 @@ async def test_processes_that_start_together_make_the_schema_once(database: Call
     assert [await store.revision() for store in stores] == [0] * 4
     for store in stores:
         await store.aclose()
+
+
+async def test_a_database_that_another_process_is_writing_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opening = asyncio.ensure_future(Store.open(f"sqlite:///{path}", environ={}, secret_keys=(SECRET,)))
+    done, _ = await asyncio.wait([opening], timeout=0.3)
+    assert not done
+    other.execute("COMMIT")
+    other.close()
+    store = await opening
+    assert await store.revision() == 0
+    await store.aclose()
 
 
 async def test_foreign_keys_hold_on_every_connection_after_an_upgrade(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ A ``Gateway`` is an ASGI application: run it, or mount it inside another one.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import TypedDict
@@ -90,7 +90,7 @@ class Gateway:
         check(snapshot)
         self.snapshot = snapshot
         self.source = source
-        self.management: ASGIApp | None = None
+        self.sites: Mapping[str, ASGIApp] = {}
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -158,7 +158,7 @@ class Gateway:
             leaves=leaves,
             opened=lambda scope: opened_by(scope, self.snapshot.keys),
         )
-        app = Beside(app, "/api/v1", lambda: self.management)
+        app = Beside(app, lambda: self.sites)
         app = CORS(app, settings.allowed_origins)
         self.app = Observe(app, access_log=settings.access_log)
 
@@ -191,7 +191,7 @@ class Gateway:
         Raises:
             ConfigError: The database cannot be used.
         """
-        from metamcp_asgi.admin.api.application import management_api
+        from metamcp_asgi.beside import sites
         from metamcp_asgi.store.source import StoreSource
 
         settings = Settings.from_environ() if settings is None else settings
@@ -204,16 +204,7 @@ class Gateway:
         )
         snapshot = source.load()
         gateway = cls._from_source(source, snapshot, replace(settings, secret_keys=source.secret_keys))
-        gateway.management = management_api(
-            source.opened,
-            gateway.aggregator,
-            lambda: gateway.snapshot.keys,
-            hosts=settings.allowed_hosts,
-            origins=settings.allowed_origins,
-            max_body_bytes=settings.max_body_bytes,
-            used=source.used,
-            app_url=settings.app_url,
-        )
+        gateway.sites = sites(source, gateway.aggregator, lambda: gateway.snapshot, gateway.settings)
         return gateway
 
     @classmethod

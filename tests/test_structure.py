@@ -24,6 +24,7 @@ FLOORS = (
     {"worker"},
     {"serve", "check"},
     {"gateway"},
+    {"beside"},
     {"admin", "companion", "instance"},
     {"http_server", "settings", "siblings"},
     {"downstream"},

@@ -1,9 +1,9 @@
-"""Another application beside the endpoints, below a path of its own.
+"""Other applications beside the endpoints, each below a path of its own.
 
-Knows nothing of what it serves.
+Knows nothing of what they serve.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,29 +11,31 @@ __all__ = ["Beside"]
 
 
 class Beside:
-    """Serve what lies below ``prefix`` by another application, if there is one at the time, and the rest as before.
+    """Serve what lies below the path of a site by that site, and the rest as before.
 
     Args:
         app: The application inside.
-        prefix: A path such as ``/api/v1``.
-        other: Gives the other application; gets the scope as it is.
+        sites: Gives the sites of the time by their paths: ``/api/v1``. Each gets the scope as it is. Where the paths
+            of two sites match, the longer one wins.
     """
 
-    def __init__(self, app: ASGIApp, prefix: str, other: Callable[[], ASGIApp | None]) -> None:
+    def __init__(self, app: ASGIApp, sites: Callable[[], Mapping[str, ASGIApp]]) -> None:
         self.app = app
-        self._prefix = prefix
-        self._below = prefix + "/"
-        self._other = other
+        self._sites = sites
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request; a plain call, which costs no coroutine of its own."""
         path: str = scope["path"]
+        # Nearly every request is for an endpoint, and no site lies among them.
+        if path.startswith("/metamcp/"):
+            return self.app(scope, receive, send)
         root = scope.get("root_path", "")
         # As in ``NamespaceRouter``: some hosts leave the mount point out of the path.
         if root and path.startswith(root + "/"):
             path = path[len(root) :]
-        if path.startswith(self._below) or path == self._prefix:
-            other = self._other()
-            if other is not None:
-                return other(scope, receive, send)
+        sites = self._sites()
+        while path:
+            if (site := sites.get(path)) is not None:
+                return site(scope, receive, send)
+            path = path.rpartition("/")[0]
         return self.app(scope, receive, send)

@@ -26,6 +26,8 @@ peers = scripts/install-test-peers.sh tests/peers/node/package-lock.json
 serve: $(VENV)/.examples
 	PATH="$(abspath $(bin)):$$PATH" exec $(bin)/metamcp serve $(CONFIG) --host $(HOST) --port $(PORT)
 
+# Empty, which is off: where modules must not be kept compiled, each of a thousand processes compiles them anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: test-environment
 	TEST_PEERS_CACHE="$(abspath $(CACHE))" $(bin)/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from metamcp_asgi.aggregate.catalogue import Catalogue
+from metamcp_asgi.aggregate.naming import MODELS_TAKE
 from metamcp_asgi.aggregate.view import View
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.gateway import Gateway
@@ -42,6 +43,13 @@ async def examine(snapshot: Snapshot, settings: Settings) -> int:
         left_out = [(name, tool) for name in snapshot.endpoints for tool in _view(gateway, name).left_out]
         for name, tool in left_out:
             click.echo(f"\nendpoint {name}: {tool} is left out, because another tool has its name", err=True)
+        long = [(name, tool) for name in snapshot.endpoints for tool in _view(gateway, name).long]
+        for name, tool in long:
+            click.echo(
+                f"\nendpoint {name}: the name of tool {tool} has {len(tool)} characters, and many models take "
+                f"{MODELS_TAKE}; give it a shorter one under namespaces",
+                err=True,
+            )
         for place in _idle_overrides(gateway):
             click.echo(f"\n{place} changes nothing: its server has no such tool", err=True)
         click.echo()

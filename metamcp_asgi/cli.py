@@ -126,7 +126,7 @@ def _supervisor(settings: Settings) -> "Callable[[Callable[[Settings], Gateway],
     """
     from metamcp_asgi.siblings import NEEDS_REDIS
 
-    if settings.redis_url is None:
+    if settings.redis_url is None and not settings.stateless:
         raise ConfigError(NEEDS_REDIS.format(count=settings.workers))
     try:
         from metamcp_asgi.supervisor import supervise

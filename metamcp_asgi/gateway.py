@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.aggregate.dispatch import Ways
 from metamcp_asgi.aggregate.interaction.interaction import Interaction
+from metamcp_asgi.aggregate.longrunning.tasks import LongRunning
 from metamcp_asgi.aggregate.middleware.registry import check, instances, naming
 from metamcp_asgi.aggregate.page import Cursor, Pager
-from metamcp_asgi.aggregate.task import LongRunning
 from metamcp_asgi.asgi.auth import Authenticate, opened_by
 from metamcp_asgi.asgi.beside import Beside
-from metamcp_asgi.asgi.bucket import Take, WhenAway
+from metamcp_asgi.asgi.bucket import Counting, Take, WhenAway
 from metamcp_asgi.asgi.cors import CORS
 from metamcp_asgi.asgi.observe import Observe
 from metamcp_asgi.asgi.origin import OriginGuard
@@ -40,9 +40,11 @@ from metamcp_asgi.downstream.legacy_requests import LegacyRequests
 from metamcp_asgi.downstream.modern import ModernLeg
 from metamcp_asgi.downstream.openapi import OpenAPI
 from metamcp_asgi.downstream.openapi_page import SwaggerUI
+from metamcp_asgi.downstream.page_news import PageNews
 from metamcp_asgi.downstream.resume import Records
 from metamcp_asgi.downstream.sessions import ClientSessions
 from metamcp_asgi.downstream.sse import HTTPWithSSE
+from metamcp_asgi.downstream.stateless import no_sse
 from metamcp_asgi.downstream.streams import Streams
 from metamcp_asgi.downstream.subscriptions import Subscriptions
 from metamcp_asgi.errors import ConfigError
@@ -96,9 +98,10 @@ class Gateway:
         self._starting = asyncio.Lock()
         self._started = False
 
-        self.bus: Bus = open_bus(settings.redis_url, settings.redis_prefix)
-        keys = bool(settings.secret_keys)
-        if (reason := lacking(processes(), redis=not self.bus.alone, keys=keys)) is not None:
+        stateless = settings.stateless
+        self.bus: Bus = open_bus(settings.redis_url, settings.redis_prefix, stateless=stateless)
+        redis, keys = not self.bus.alone, bool(settings.secret_keys)
+        if (reason := lacking(processes(), redis=redis, keys=keys, stateless=stateless)) is not None:
             raise ConfigError(reason)
         self._streams = Streams(settings.max_streams, settings.keepalive_seconds)
         instance = instance_of(settings)
@@ -110,12 +113,16 @@ class Gateway:
             ),
             Pager(self._keys.sealer("c1", Cursor), settings.page_size, SERVER_INFO),
             Ways(
-                Interaction(self._keys, self.bus, settings.input_seconds, settings.shutdown_seconds),
-                LongRunning(self._keys),
+                Interaction(
+                    self._keys, self.bus, settings.input_seconds, settings.shutdown_seconds, parks=not stateless
+                ),
+                LongRunning(self._keys, self.bus, keeps=not stateless),
             ),
+            Counting(self.bus.take, settings.limits_without_redis),
             deadline=settings.server_deadline,
             stale_seconds=settings.stale_seconds,
             idle_seconds=settings.session_idle_seconds,
+            poll_seconds=settings.poll_seconds,
             instance=instance,
         )
 
@@ -126,23 +133,33 @@ class Gateway:
         }
         intake = Intake(**bounds)
         sessions = ClientSessions(self._keys, self.bus)
-        subscriptions = Subscriptions(self.aggregator, self._streams, self.bus)
-        requests = LegacyRequests(self.aggregator, sessions, subscriptions, self.bus, baggage=settings.forward_baggage)
+        self._subscriptions = subscriptions = Subscriptions(self.aggregator, self._streams, self.bus)
+        self._news = PageNews(self._streams, self.bus)
+        requests = LegacyRequests(
+            self.aggregator,
+            sessions,
+            subscriptions,
+            self._news,
+            self.bus,
+            baggage=settings.forward_baggage,
+            stateless=stateless,
+        )
         legacy = LegacyLeg(
             self.aggregator,
             requests,
             sessions,
             subscriptions,
             self._streams,
-            Records(self.bus, settings.resume_events),
+            Records(self.bus, 0 if stateless else settings.resume_events),
             settings.keepalive_seconds,
+            stateless=stateless,
         )
         modern = ModernLeg(self.aggregator, self._streams, settings.keepalive_seconds, baggage=settings.forward_baggage)
         sse = HTTPWithSSE(self.aggregator, requests, subscriptions, self._keys, self._streams, intake, self.bus)
         leaves: dict[str, ASGIApp] = {
-            "mcp": MCPEndpoint(modern, legacy, intake),
-            "sse": sse.stream,
-            "message": sse.message,
+            "mcp": MCPEndpoint(modern, legacy, intake, streams=not stateless),
+            "sse": no_sse if stateless else sse.stream,
+            "message": no_sse if stateless else sse.message,
             "api": OpenAPI(self.aggregator, app_url=settings.app_url, **bounds),
         }
         app: ASGIApp = Leaves(leaves)
@@ -268,6 +285,8 @@ class Gateway:
             await self.source.aclose()
         if self._started:
             await self.aggregator.aclose()
+        await self._subscriptions.aclose()
+        await self._news.aclose()
         await self.bus.aclose()
 
     def close_streams(self) -> None:

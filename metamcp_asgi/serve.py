@@ -137,6 +137,11 @@ def introduce(gateway: Gateway, base: str) -> None:
     if not endpoints:
         click.echo("  nothing is published yet: an endpoint appears here as soon as there is one")
         return
+    if gateway.settings.stateless:
+        click.echo(
+            "\n  METAMCP_STATELESS: legacy clients cannot be asked, subscribe or use HTTP+SSE; each process counts "
+            "rate limits for itself"
+        )
     name, endpoint = next(iter(endpoints.items()))
     url = f"{base}/metamcp/{name}/mcp"
     entry: dict[str, object] = {"url": url}

@@ -41,9 +41,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             ``METAMCP_ALLOWED_HOSTS``, separated by commas.
         allowed_origins: ``Origin`` values to answer besides our own, lower case. ``METAMCP_ALLOWED_ORIGINS`` and
             ``EXTRA_TRUSTED_ORIGINS``, separated by commas.
-        secret_keys: Keys that seal session ids and cursors, each at least 32 bytes, newest first; empty: one that
-            lives as long as the process. ``METAMCP_SECRET_KEYS``, separated by commas, each in hexadecimal or base64
-            of at least 32 bytes, or a passphrase of at least 32 characters.
+        secret_keys: Keys that seal session ids and cursors, newest first; empty: one that lives as long as the process.
+            ``METAMCP_SECRET_KEYS``, separated by commas, each in hexadecimal or base64 of at least 32 bytes, or a
+            passphrase of at least 32 characters.
         log_level: ``LOG_LEVEL``: a standard level, or MetaMCP's ``all``, ``info``, ``errors-only``, ``none``.
         access_log: Whether to log every request. ``METAMCP_ACCESS_LOG``.
         transform_localhost: Whether server URLs on ``localhost`` mean the machine that runs our container.
@@ -57,6 +57,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         server_deadline: Seconds that a list waits for one server.
         page_size: Entries on one page of a list.
         stale_seconds: Seconds for which a lost server's last catalogue is still served.
+        poll_seconds: Seconds between two looks at a server that tells of no changes, while clients listen.
         keepalive_seconds: Seconds of silence on a stream before a comment is sent.
         connect_concurrency: Servers that are being connected to at the same time.
         session_idle_seconds: Seconds after which an idle upstream session that isn't shared is closed.
@@ -64,12 +65,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         input_seconds: Seconds that a user has to answer a server's question before the call is given up.
         forward_baggage: Whether servers are told the ``baggage`` of a client's trace, which may say anything.
         shutdown_seconds: Seconds that calls in flight may take to finish when the process is told to stop.
-        redis_url: The Redis that all processes of this gateway share, ``redis://`` or, with TLS, ``rediss://``, with
-            user and password; ``None``: this process is the only one. ``METAMCP_REDIS_URL``, else ``REDIS_URL``.
+        redis_url: The Redis that all processes share; ``None``: there is no other. If not set, ``REDIS_URL``.
         redis_prefix: Of all keys there, so that several gateways can share one Redis.
-        limits_without_redis: What rate limits do while Redis is away: ``local``, each process counts for itself, or
-            ``refuse``.
-        workers: Processes that serve; more than one needs ``redis_url``.
+        limits_without_redis: Rate limits while Redis is away: ``local``, each process counts for itself, or ``refuse``.
+        workers: Processes that serve; more than one needs ``redis_url``, or ``stateless``.
+        stateless: Whether nothing is offered that needs one process to reach another, so that many need no Redis.
         stdio_socket: Where ``metamcp-stdio`` listens, which runs the stdio servers then; ``None``: this process does.
 
     From ``max_body_bytes`` on, the variable is ``METAMCP_`` and the field's name in upper case.
@@ -93,6 +93,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     server_deadline: float = 5.0
     page_size: int = 1000
     stale_seconds: float = 30.0
+    poll_seconds: float | None = None
     keepalive_seconds: float = 15.0
     connect_concurrency: int = 8
     resume_events: int = 4096
@@ -104,6 +105,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis_prefix: str = "metamcp"
     limits_without_redis: Literal["local", "refuse"] = "local"
     workers: int = 1
+    stateless: bool = False
     stdio_socket: Path | None = None
 
     def __repr__(self) -> str:
@@ -239,9 +241,10 @@ def _app_url(text: str) -> str:
 
 def _redis_url(text: str) -> str:
     # What is wrong is not shown: there may be a password in it.
-    if not re.match(r"(rediss?://[^/?#]|unix://[^?#]*/)", text) or not re.fullmatch(r"[!-~]+", text):
+    if not re.fullmatch(r'(rediss?://[^/?#]|rediss?\+sentinel://[^/?#]+/[^/?#]|unix://[!-"$->@-~]*/)[!-~]*', text):
         raise ValueError(
-            "must look like redis://host:6379/0, or rediss://user:password@host:6379/0 for TLS, or unix:///path/to/socket"
+            "must look like redis://host:6379/0, rediss://user:password@host:6379/0 for TLS, unix:///path/to/socket, "
+            "or redis+sentinel://host:26379,host:26379/NAME/0"
         )
     return text
 
@@ -332,6 +335,7 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "server_deadline": _seconds,
         "page_size": _integer(1),
         "stale_seconds": _seconds,
+        "poll_seconds": _seconds,
         "keepalive_seconds": _seconds,
         "connect_concurrency": _integer(1),
         "resume_events": _integer(0),
@@ -343,6 +347,7 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "redis_prefix": _redis_prefix,
         "limits_without_redis": _limits_without_redis,
         "workers": _integer(1, 1024),
+        "stateless": _flag,
         "stdio_socket": _path,
     }.items()
 }

@@ -16,7 +16,8 @@ __all__ = ["NEEDS_REDIS", "lacking", "processes"]
 
 NEEDS_REDIS: Final = (
     "{count} processes need a Redis that they share: set METAMCP_REDIS_URL, for example "
-    "METAMCP_REDIS_URL=redis://127.0.0.1:6379/0, or run one process"
+    "METAMCP_REDIS_URL=redis://127.0.0.1:6379/0, or run one process, or do without what needs it: "
+    "METAMCP_STATELESS=true"
 )
 _NEEDS_KEYS: Final = (
     "{count} processes need keys that they share, to read each other's session ids: set METAMCP_SECRET_KEYS, for "
@@ -29,17 +30,19 @@ _COUNTING: Final = ("gunicorn", "uvicorn")
 """Those that look at ``WEB_CONCURRENCY``."""
 
 
-def lacking(count: int, *, redis: bool, keys: bool) -> str | None:
+def lacking(count: int, *, redis: bool, keys: bool, stateless: bool = False) -> str | None:
     """Return what is to be said of so many processes that cannot serve together, or ``None``.
 
     Args:
         count: How many there are.
         redis: Whether they share a Redis.
         keys: Whether they share keys.
+        stateless: Whether they do without what needs a Redis.
     """
-    if count == 1 or (redis and keys):
+    together = redis or stateless
+    if count == 1 or (together and keys):
         return None
-    return (_NEEDS_KEYS if redis else NEEDS_REDIS).format(count=count)
+    return (_NEEDS_KEYS if together else NEEDS_REDIS).format(count=count)
 
 
 def processes(arguments: Sequence[str] = sys.argv, environ: Mapping[str, str] = os.environ) -> int:

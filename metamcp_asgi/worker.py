@@ -51,8 +51,9 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # gunicorn has no typ
         if not isinstance(self.wsgi, Gateway):
             self.log.error("This worker class serves a Gateway and no %s", type(self.wsgi).__name__)
             sys.exit(Arbiter.APP_LOAD_ERROR)
-        redis, keys = not self.wsgi.bus.alone, bool(self.wsgi.settings.secret_keys)
-        if (reason := lacking(self.cfg.workers, redis=redis, keys=keys)) is not None:
+        redis, settings = not self.wsgi.bus.alone, self.wsgi.settings
+        keys, stateless = bool(settings.secret_keys), settings.stateless
+        if (reason := lacking(self.cfg.workers, redis=redis, keys=keys, stateless=stateless)) is not None:
             self.log.error("%s", reason)
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 

@@ -1,6 +1,7 @@
 """Fixtures that every part of the tests may use: a real gateway, as `metamcp serve` runs it."""
 
 import contextlib
+import gc
 import itertools
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -11,13 +12,27 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.databases import database, postgres, postgres_url, store  # noqa: F401 - fixtures
+from tests.lab.running import lab  # noqa: F401 - a fixture
 from tests.places import BIN, ROOT
 from tests.processes import Program, running
-from tests.redis import prefix, redis, shared_redis  # noqa: F401 - fixtures
+from tests.redis import prefix, redis, redis_or_none, shared_redis  # noqa: F401 - fixtures
 
 # Property tests are not timed: other tests run beside them.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_sessionstart() -> None:
+    """Collects no garbage while thousands of tests are collected, of which there is none."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Takes the tests out of the garbage collector's sight, which would walk through them all each time."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 class RunningGateway:
@@ -50,6 +65,14 @@ def serve(config: Mapping[str, Any], folder: Path, env: Mapping[str, str] | None
     command: list[str | Path] = [BIN / "metamcp", "serve", path, "--host", "127.0.0.1", "--port", "0"]
     with running(command, r"(http://127\.0\.0\.1:\d+)/metamcp/", env, ROOT) as (program, ready):
         yield RunningGateway(program, ready[1], path)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives all tests of the laboratory to one worker of pytest-xdist, so that it is started once."""
+    for item in items:
+        if "lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("lab"))
 
 
 _running: list[RunningGateway] = []

@@ -25,7 +25,7 @@ class Redis:
     def __init__(self, *options: str) -> None:
         program = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/usr/sbin")
         assert program, "Redis is missing: run `make test-environment`"
-        self._program = program
+        self.program = program
         self._options = options
         self._folder = tempfile.mkdtemp(prefix="redis-")
         self._server: subprocess.Popen[bytes] | None = None
@@ -48,7 +48,7 @@ class Redis:
         began = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             self._server = subprocess.Popen(
-                [self._program, *self._arguments(), *self._options],
+                [self.program, *self._arguments(), *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -65,7 +65,7 @@ class Redis:
 
     def cli(self, *command: str) -> str:
         """Runs a command, and returns what `redis-cli` prints."""
-        program = Path(self._program).with_name("redis-cli")
+        program = Path(self.program).with_name("redis-cli")
         done = subprocess.run(
             [program, "-p", str(self.port), *command], capture_output=True, text=True, check=True, timeout=30
         )
@@ -108,6 +108,12 @@ def shared_redis() -> Iterator[Redis]:
 def prefix() -> str:
     """Of the keys of one test."""
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["one process", "two processes"])
+def redis_or_none(request: pytest.FixtureRequest) -> Redis | None:
+    """For tests of both: with one process there is no Redis."""
+    return None if request.param == "one process" else request.getfixturevalue("shared_redis")
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def handle(request):
     method = request.get("method")
     if options.get("replies", {}).get(method):
         for message in options["replies"][method].pop(0):
-            say({**message, "id": request["id"]} if "id" not in message else message)
+            say(message if {"id", "method"} & message.keys() else {**message, "id": request["id"]})
         return
     if method == "initialize" and not modern:
         initialized = True

@@ -243,6 +243,12 @@ class TestCheck:
         assert result.returncode == 1
         assert "echo of server two is left out" in result.stderr
 
+    def test_a_name_that_many_models_do_not_take_is_said_and_is_no_fault(self, tmp_path):
+        result = run("check", write(tmp_path, {"mcpServers": {"s" * 70: stdio(), "one": stdio()}}))
+        assert result.returncode == 0
+        assert f"the name of tool {'s' * 70}__echo has 76 characters, and many models take 64" in result.stderr
+        assert "tool one__echo" not in result.stderr
+
     def test_a_switch_for_a_tool_that_does_not_exist_is_said(self, tmp_path):
         document = {
             "mcpServers": {"one": stdio()},

@@ -35,7 +35,7 @@ class Running:
 
     async def said(self, pattern: str) -> None:
         """Waits for a line of the log, each of which counts once."""
-        await asyncio.to_thread(self.program.wait_for_line, pattern, 10, self._seen)
+        await asyncio.to_thread(self.program.wait_for_line, pattern, 30, self._seen)
         self._seen = self.program.line_count()
 
     async def save(self, document: Any) -> None:

@@ -4,10 +4,9 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import metamcp_asgi
 
@@ -35,14 +34,10 @@ FLOORS = (
     {"store"},
     {"config"},
     {"protocol"},
-    {"tasks", "timers", "errors"},
+    {"pace", "tasks", "timers", "errors"},
 )
 # ``metamcp_asgi`` itself names what the package exports, and imports it when it is asked for.
 ROOF = "__init__"
-
-
-def ids(path: Path) -> str:
-    return str(path.relative_to(PACKAGE))
 
 
 def room(module: str) -> str:
@@ -68,32 +63,45 @@ def imports(tree: ast.AST, package: str = "metamcp_asgi") -> Iterator[str]:
             )
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def each(paths: Iterable[Path], rule: Callable[[Path], None]) -> None:
+    """Fails with every file that breaks a rule. A test for each rule and file would take a hundred times as long."""
+    broken = []
+    for path in paths:
+        try:
+            rule(path)
+        except AssertionError as fault:
+            broken.append(f"{path.relative_to(PACKAGE)}: {fault}")
+    assert not broken, "\n".join(broken)
 
 
 def test_every_room_has_its_floor() -> None:
     assert {room_of(path) for path in MODULES} - {ROOF} == set().union(*FLOORS)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_no_import_goes_up_the_floors(path: Path) -> None:
-    here = room_of(path)
-    if here == ROOF:
-        return
-    floor = next(number for number, rooms in enumerate(FLOORS) if here in rooms)
-    below = set().union(*FLOORS[floor + 1 :])
-    for module in imports(parsed(path)):
-        if module.partition(".")[0] != "metamcp_asgi":
-            continue
-        other = room(module)
-        # Its version is all that the package itself has for its rooms.
-        allowed = other in below or other == here or module == "metamcp_asgi.__version__"
-        assert allowed, f"{here} imports {module}, which is not below it"
+def test_no_import_goes_up_the_floors() -> None:
+    def rule(path: Path) -> None:
+        here = room_of(path)
+        if here == ROOF:
+            return
+        floor = next(number for number, rooms in enumerate(FLOORS) if here in rooms)
+        below = set().union(*FLOORS[floor + 1 :])
+        for module in imports(parsed(path)):
+            if module.partition(".")[0] != "metamcp_asgi":
+                continue
+            other = room(module)
+            # Its version is all that the package itself has for its rooms.
+            allowed = other in below or other == here or module == "metamcp_asgi.__version__"
+            assert allowed, f"{here} imports {module}, which is not below it"
+
+    each(MODULES, rule)
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room_of(path) == "protocol"], ids=ids)
-def test_the_ground_floor_does_no_io(path: Path) -> None:
+def test_the_ground_floor_does_no_io() -> None:
     forbidden = {
         "asyncio",
         "socket",
@@ -106,27 +114,35 @@ def test_the_ground_floor_does_no_io(path: Path) -> None:
         "threading",
         "pathlib",
     }
-    for module in imports(parsed(path)):
-        top = module.partition(".")[0]
-        if top == "metamcp_asgi":
-            assert room(module) in ("protocol", "errors"), module
-        elif top not in ("msgspec", "cryptography"):
-            assert top in sys.stdlib_module_names - forbidden, module
+
+    def rule(path: Path) -> None:
+        for module in imports(parsed(path)):
+            top = module.partition(".")[0]
+            if top == "metamcp_asgi":
+                assert room(module) in ("protocol", "errors"), module
+            elif top not in ("msgspec", "cryptography"):
+                assert top in sys.stdlib_module_names - forbidden, module
+
+    each((path for path in MODULES if room_of(path) == "protocol"), rule)
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room_of(path) == "asgi"], ids=ids)
-def test_a_layer_knows_nothing_of_mcp_messages(path: Path) -> None:
-    rooms = {room(module) for module in imports(parsed(path)) if module.startswith("metamcp_asgi")}
-    assert rooms <= {"asgi", "config", "errors"}
+def test_a_layer_knows_nothing_of_mcp_messages() -> None:
+    def rule(path: Path) -> None:
+        rooms = {room(module) for module in imports(parsed(path)) if module.startswith("metamcp_asgi")}
+        assert rooms <= {"asgi", "config", "errors"}, rooms
+
+    each((path for path in MODULES if room_of(path) == "asgi"), rule)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_a_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(parsed(path))
+def test_a_module_says_what_it_is_for() -> None:
+    def rule(path: Path) -> None:
+        assert ast.get_docstring(parsed(path)), "no docstring"
+
+    each(MODULES, rule)
 
 
-@pytest.mark.parametrize("path", PUBLIC, ids=ids)
-def test_a_public_module_says_what_it_offers(path: Path) -> None:
+def offers(path: Path) -> None:
+    """Fails unless a module's ``__all__`` names something, only what is there, and that once."""
     tree = parsed(path)
     offered: list[str] = []
     defined: set[str] = set()
@@ -145,6 +161,10 @@ def test_a_public_module_says_what_it_offers(path: Path) -> None:
     assert len(offered) == len(set(offered))
 
 
+def test_a_public_module_says_what_it_offers() -> None:
+    each(PUBLIC, offers)
+
+
 def asserts_of_input(tree: ast.Module) -> Iterator[ast.Assert]:
     """Yields every assertion that does more than to tell a type checker what is known."""
     for node in ast.walk(tree):
@@ -157,15 +177,19 @@ def asserts_of_input(tree: ast.Module) -> Iterator[ast.Assert]:
                 yield node
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_no_input_is_checked_by_an_assertion(path: Path) -> None:
+def test_no_input_is_checked_by_an_assertion() -> None:
     # ``python -O`` takes assertions away.
-    assert [f"line {node.lineno}: {ast.unparse(node)}" for node in asserts_of_input(parsed(path))] == []
+    def rule(path: Path) -> None:
+        assert [f"line {node.lineno}: {ast.unparse(node)}" for node in asserts_of_input(parsed(path))] == []
+
+    each(MODULES, rule)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_a_file_is_a_room_and_not_a_house(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+def test_a_file_is_a_room_and_not_a_house() -> None:
+    def rule(path: Path) -> None:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+
+    each(MODULES, rule)
 
 
 START = """

@@ -4,7 +4,7 @@ The owner of everything below it: ``apply`` a snapshot to start or change, ``acl
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,17 +15,20 @@ from metamcp_asgi.aggregate.dispatch import Ways, answer, dispatch, find
 from metamcp_asgi.aggregate.middleware.chain import Chain, build
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
+from metamcp_asgi.aggregate.polling import Polling
 from metamcp_asgi.aggregate.published import Route
 from metamcp_asgi.aggregate.watches import Watches
+from metamcp_asgi.bus.protocol import Take
 from metamcp_asgi.config.snapshot import ANONYMOUS, Principal, Snapshot
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol.hops import reading
-from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST
+from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST, Members
 from metamcp_asgi.protocol.outcome import Failure, Outcome
-from metamcp_asgi.upstream.interface import Happening, Server, Updated
+from metamcp_asgi.upstream.interface import Completed, Happening, Server, Updated
 from metamcp_asgi.upstream.pool import Pool
 from metamcp_asgi.upstream.request import Change
 from metamcp_asgi.upstream.runtime import Runtime
+from metamcp_asgi.upstream.sharing import Affinity
 
 __all__ = ["Aggregator"]
 
@@ -42,8 +45,10 @@ class Aggregator:
         deadline: Seconds that one server may hold up a list.
         stale_seconds: How long the lists of a lost server are still published.
         idle_seconds: How long an upstream session that is not shared is kept unused.
+        poll_seconds: Between two looks at a server that does not tell of changes; ``None`` for none.
         instance: The name of this gateway among others.
         ways: What a call can be beyond one request and its response; closed with the aggregator.
+        take: Takes from token buckets, for middlewares that count.
     """
 
     def __init__(
@@ -51,15 +56,18 @@ class Aggregator:
         runtime: Runtime,
         pager: Pager,
         ways: Ways,
+        take: Take,
         *,
         deadline: float,
         stale_seconds: float,
         idle_seconds: float,
+        poll_seconds: float | None = None,
         instance: str,
     ) -> None:
         self.pool = Pool(runtime, self._happened, idle_seconds=idle_seconds)
         self._pager = pager
         self._ways = ways
+        self._take = take
         self._answer = partial(answer, ways)
         self._watches = Watches()
         self._deadline = deadline
@@ -72,6 +80,7 @@ class Aggregator:
         self._listeners: dict[str, set[Callable[[list[Change]], None]]] = {}
         self._told: dict[str, Mapping[str, object]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._polling = None if poll_seconds is None else Polling(poll_seconds, self._heard_of)
         self._closing: set[asyncio.Task[None]] = set()
 
     def apply(self, snapshot: Snapshot) -> None:
@@ -84,7 +93,7 @@ class Aggregator:
         for name, config in snapshot.namespaces.items():
             served = self._namespaces.get(name)
             same = served is not None and served.config == config
-            chains[name] = served.chain if served is not None and same else build(config, self._answer)
+            chains[name] = served.chain if served is not None and same else build(config, self._answer, self._take)
         self.pool.apply(snapshot.servers)
         old, self.catalogues = self.catalogues, {}
         for name, server in self.pool.servers.items():
@@ -150,6 +159,8 @@ class Aggregator:
         self._listeners.setdefault(endpoint, set()).add(listener)
         if endpoint not in self._told:
             self._told[endpoint] = self._published(endpoint)
+        if self._polling is not None:
+            self._polling.start()
         return partial(self._unlisten, endpoint, listener)
 
     async def subscribe(
@@ -172,12 +183,51 @@ class Aggregator:
         found = await find(Call(endpoint, principal, "resources/read", {}, target=uri), served[0])
         if not isinstance(found, Route):
             return failures.not_found(uri)
-        return await self._watches.add(endpoint, found, uri, listener)
+        return await self._watches.add(endpoint, principal, found, uri, listener)
+
+    async def follow(
+        self, call: Call, tokens: Sequence[str], tell: Callable[[Members], None]
+    ) -> tuple[list[str], Callable[[], Awaitable[None]]]:
+        """Have ``tell`` told how tasks are, whenever that changes.
+
+        Args:
+            call: The request of the client that wants to know.
+            tokens: The ids of the tasks.
+            tell: Gets each task that is different now, as its client is told of it.
+
+        Returns:
+            The ids of those tasks that are followed, and what ends that.
+        """
+        tasks, served = self._ways.tasks, self._endpoints.get(call.endpoint)
+        handles = {token: handle for token in tokens if (handle := tasks.opened(call, token)) is not None}
+        if served is None or not handles:
+            return [], _nothing
+        listening = tasks.listening(call, served[0], tell)
+        try:
+            return await listening.begin(handles), listening.aclose
+        except BaseException:
+            await listening.aclose()
+            raise
+
+    def roots_changed(self, endpoint: str, principal: str | None, session: str) -> None:
+        """Tell the servers of an endpoint, as far as they may ask for them, that a client has other roots now.
+
+        Args:
+            endpoint: Which the client uses.
+            principal: Who it is; ``None`` for a stranger.
+            session: Its session.
+        """
+        served = self._endpoints.get(endpoint)
+        for catalogue in served[0].catalogues if served is not None else ():
+            catalogue.server.roots_changed(Affinity(principal, session))
 
     async def aclose(self) -> None:
         """Stop all servers."""
         if self._timer is not None:
             self._timer.cancel()
+        await self._ways.tasks.aclose()
+        if self._polling is not None:
+            await self._polling.aclose()
         await self._ways.interaction.aclose()
         await self._watches.aclose()
         await asyncio.gather(*(catalogue.aclose() for catalogue in self.catalogues.values()), *self._closing)
@@ -186,6 +236,11 @@ class Aggregator:
     def _publishes(self, endpoint: str, server: Server) -> bool:
         served = self._endpoints.get(endpoint)
         return served is not None and any(catalogue.server is server for catalogue in served[0].catalogues)
+
+    def _heard_of(self) -> Iterator[Catalogue]:
+        for endpoint in self._listeners:
+            if (running := self.namespace(endpoint)) is not None:
+                yield from running.catalogues
 
     def _unlisten(self, endpoint: str, listener: Callable[[list[Change]], None]) -> None:
         listeners = self._listeners.get(endpoint, set())
@@ -197,6 +252,9 @@ class Aggregator:
     def _happened(self, server: Server, happening: Happening) -> None:
         if isinstance(happening, Updated):
             self._watches.updated(server, happening.uri)
+            return
+        if isinstance(happening, Completed):
+            self._ways.interaction.pages.completed(server.name, happening.elicitation_id)
             return
         # Not by name: two owners may each have a server of one name.
         catalogue = self._catalogue_of.get(server)
@@ -227,3 +285,7 @@ class Aggregator:
     def _published(self, endpoint: str) -> Mapping[str, object]:
         served = self._endpoints.get(endpoint)
         return served[0].view.items if served is not None else {}
+
+
+async def _nothing() -> None:
+    """End what has not begun."""

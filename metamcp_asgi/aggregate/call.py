@@ -1,6 +1,6 @@
 """One client request on its way through the core."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -9,6 +9,7 @@ from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.hops import Hops
 from metamcp_asgi.protocol.jsonrpc import Members
 from metamcp_asgi.upstream.request import Ask, OnLog, OnProgress
+from metamcp_asgi.upstream.sharing import Affinity
 
 __all__ = ["Call", "Inputs"]
 
@@ -34,11 +35,17 @@ class Call(Struct, gc=False):
 
     ``capabilities`` are what the client declared that it can be asked for. ``ask`` puts a question to a legacy client
     while it waits; a modern one has none, but is answered with ``InputRequired``, and repeats its call with ``inputs``.
+    ``page_done`` tells a legacy client, also after the call, that its user is through with a page, by the
+    ``elicitationId`` with which it was sent there.
     ``on_log`` gets the log messages of the call, from ``log_level`` upwards; without a level, what the server decides.
     A modern client that names no level has no ``on_log``.
     ``trace`` are the header lines that continue the client's trace, as ``meta`` does, too.
     ``asked`` says that the client was asked while it waited.
     ``digest`` is that of the params as the client sent them, once somebody needed it.
+
+    ``task`` are the milliseconds for which a client of 2025-11-25 wants its call kept as a task; ``None`` for no task.
+    ``begun`` is there when the call is kept as a task of ours: it is called once the call's server has taken it on.
+    ``of_task`` names the task at a legacy server that the requests of the call are about.
     """
 
     endpoint: str
@@ -58,6 +65,16 @@ class Call(Struct, gc=False):
     inputs: Inputs | None = None
     log_level: str | None = None
     on_log: OnLog | None = None
+    page_done: Callable[[str], None] | None = None
     asked: bool = False
     digest: bytes = b""
     trace: bytes = b""
+    task: int | None = None
+    begun: Callable[[], None] | None = None
+    of_task: str | None = None
+
+    @property
+    def affinity(self) -> Affinity:
+        """On whose behalf servers are asked."""
+        principal = None if self.principal.kind == "anonymous" else self.principal.id
+        return Affinity(principal, self.session, self.of_task)

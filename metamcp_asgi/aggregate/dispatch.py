@@ -14,27 +14,37 @@ from msgspec import Raw, Struct
 from metamcp_asgi.aggregate import failures
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.completion import COMPLETE, accepts, bounded, onward, reference, route_of
-from metamcp_asgi.aggregate.interaction.interaction import Interaction
+from metamcp_asgi.aggregate.interaction.interaction import Interaction, Send
+from metamcp_asgi.aggregate.interaction.pages import URL_REQUIRED, in_words
 from metamcp_asgi.aggregate.interaction.state import digest
+from metamcp_asgi.aggregate.longrunning import driving
+from metamcp_asgi.aggregate.longrunning.tasks import LongRunning
+from metamcp_asgi.aggregate.longrunning.told import insists, is_task
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page
 from metamcp_asgi.aggregate.published import Route
 from metamcp_asgi.aggregate.rewrite import published_uris
-from metamcp_asgi.aggregate.task import LongRunning, insists, is_task
 from metamcp_asgi.aggregate.view import View
 from metamcp_asgi.errors import ProtocolError, UpstreamError, UpstreamTimeout
 from metamcp_asgi.protocol import headers, names
 from metamcp_asgi.protocol.hops import MAX_HOPS, comes_from, hops_of, loop
-from metamcp_asgi.protocol.jsonrpc import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, Members, encode
+from metamcp_asgi.protocol.jsonrpc import (
+    HEADER_MISMATCH,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    Members,
+    encode,
+)
 from metamcp_asgi.protocol.outcome import Cause, Failure, Outcome, Result, tool_error
-from metamcp_asgi.protocol.revisions import LISTS, TASK_METHODS
+from metamcp_asgi.protocol.revisions import LISTS, TASK_METHODS, TASKS_OF_2025
 from metamcp_asgi.upstream.request import OnLog, Request
-from metamcp_asgi.upstream.sharing import Affinity
 
 __all__ = ["Ways", "answer", "dispatch", "find"]
 
 logger = logging.getLogger("metamcp")
 
+_ABOUT_TASKS: Final = TASK_METHODS | TASKS_OF_2025
 _NO_ARGUMENTS: Final = Raw(b"{}")
 _NEEDS: Final = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
 
@@ -68,27 +78,25 @@ async def dispatch(call: Call, running: Running, ways: Ways, *, private: bool) -
     if call.method == COMPLETE:
         return await _complete(call, running)
     if call.method == "tools/call":
-        # The tasks of 2025-11-25 are not offered, so a client's wish for one is ignored (TK-03, TK-07).
+        # What a client of 2025-11-25 wishes for is in the call; of others, it is ignored (TK-03, TK-07).
         call.params.pop("task", None)
     try:
-        if call.method in TASK_METHODS:
-            told = await ways.tasks.answer(call, running, _affinity(call))
+        if call.method in _ABOUT_TASKS:
+            told = await ways.tasks.answer(call, running)
             return failures.public(told, call) if isinstance(told, Failure) else told
         found = await _find(call, running)
-        if running.chain is not None:
-            if call.capabilities.tasks and running.chain.concerns(call.method):
-                # How a task ends would be told without the middlewares, so a server may not answer with one.
-                call.capabilities = call.capabilities.following_tasks(False)
-            if call.capabilities.interactive or call.inputs is not None:
-                digest(call)  # of what the client sent, before a middleware changes it
-            if isinstance(found, Route) and not await running.shows(call, found):
-                found = _unknown(call)
-            return await running.chain.answer(call, found)
-        return await answer(ways, call, found) if isinstance(found, Route) else found
+        if isinstance(found, Route):
+            if found.task and ways.tasks.wanted(call, found):
+                return await ways.tasks.begin(call, found, partial(_kept, running, ways, found))
+            if call.task is not None:
+                return Failure(METHOD_NOT_FOUND, f"Tool {call.target} does not run as a task")
+            if running.chain is None:
+                return await answer(ways, call, found)
+        elif call.task is not None:
+            return _no_task(found)
+        return await _answered(call, running, ways, found)
     except UpstreamError as error:
-        logger.info("%s %s: %s", call.method, call.target, error)
-        cause: Cause = "timeout" if isinstance(error, UpstreamTimeout) else "unavailable"
-        return _told(call, str(error), cause)
+        return _broken(call, error)
 
 
 async def answer(ways: Ways, call: Call, route: Route) -> Outcome:
@@ -103,27 +111,73 @@ async def answer(ways: Ways, call: Call, route: Route) -> Outcome:
         ProtocolError: The call itself is wrong.
         UpstreamError: The server could not be asked.
     """
-    if route.task:
-        outcome = await ways.tasks.legacy(call, route, _send)
+    if route.task and (route.task == "required" or call.begun is not None):
+        drive = driving.modern if route.task == "extension" else driving.legacy
+        outcome = await _sent(ways, call, route, partial(drive, _send))
     else:
-        outcome = await _sent(ways, call, route)
+        outcome = await _sent(ways, call, route, _send)
     if isinstance(outcome, Failure):
         if call.method == "tools/call" and not call.capabilities.tasks and insists(outcome):
-            outcome = await ways.tasks.modern(call, route, partial(_sent, ways))
+            outcome = await _sent(ways, call, route, partial(driving.modern, _send))
+        elif outcome.code == URL_REQUIRED and not call.capabilities.interactive:
+            outcome = in_words(call, outcome, route.server.name)
         if isinstance(outcome, Failure):
             return failures.public(outcome, call)
     elif is_task(outcome):
-        return ways.tasks.published(call, route.server, outcome.split(), route.renamed)
+        return ways.tasks.passed(call, route, outcome.split())
     if route.renamed is not None and isinstance(outcome, Result):
         return Result(b"", published_uris(outcome.split(), route.renamed.published))
     return outcome
 
 
-def _sent(ways: Ways, call: Call, route: Route) -> Awaitable[Outcome]:
+async def _answered(call: Call, running: Running, ways: Ways, found: Route | Outcome) -> Outcome:
+    """Answer a call through the middlewares, where there are some."""
+    if running.chain is None:
+        return await answer(ways, call, found) if isinstance(found, Route) else found
+    if call.capabilities.tasks and running.chain.concerns(call.method):
+        # How a server's task ends would be told without the middlewares, so it may not answer with one.
+        call.capabilities = call.capabilities.following_tasks(False)
+    if call.capabilities.interactive or call.inputs is not None:
+        digest(call)  # of what the client sent, before a middleware changes it
+    if isinstance(found, Route) and not await running.shows(call, found):
+        found = _unknown(call)
+    return await running.chain.answer(call, found)
+
+
+async def _kept(running: Running, ways: Ways, route: Route, call: Call) -> Outcome:
+    """Answer a call that is kept as a task: what breaks is an outcome, too."""
+    try:
+        return await _answered(call, running, ways, route)
+    except UpstreamError as error:
+        return _broken(call, error)
+
+
+def _no_task(outcome: Outcome) -> Failure:
+    """Return why a call is no task, where there is no tool: a client of 2025-11-25 takes no result for that (TK-07)."""
+    if isinstance(outcome, Failure):
+        return outcome
+    told = msgspec.json.decode(outcome.raw, type=_Content) if isinstance(outcome, Result) else _Content()
+    return Failure(INVALID_PARAMS, " ".join(block.text for block in told.content), cause="unknown")
+
+
+class _Text(Struct):
+    text: str = ""
+
+
+class _Content(Struct):
+    content: list[_Text] = []
+
+
+def _broken(call: Call, error: UpstreamError) -> Outcome:
+    logger.info("%s %s: %s", call.method, call.target, error)
+    return _told(call, str(error), "timeout" if isinstance(error, UpstreamTimeout) else "unavailable")
+
+
+def _sent(ways: Ways, call: Call, route: Route, send: Send) -> Awaitable[Outcome]:
     """Have a server answer; no coroutine of its own, as every call comes through here."""
     if call.capabilities.interactive or call.inputs is not None:
-        return ways.interaction.send(call, route, _send)
-    return _send(call, route)
+        return ways.interaction.send(call, route, send)
+    return send(call, route)
 
 
 async def _complete(call: Call, running: Running) -> Outcome:
@@ -138,7 +192,7 @@ async def _complete(call: Call, running: Running) -> Outcome:
         return bounded(None)
     request = Request(COMPLETE, onward(call, ref, found), call.meta, hops=call.onward, trace=call.trace)
     try:
-        outcome = bounded(await found.server.send(request, _affinity(call)))
+        outcome = bounded(await found.server.send(request, call.affinity))
     except UpstreamError as error:
         logger.info("%s %s: %s", call.method, target, error)
         return _told(call, str(error), "timeout" if isinstance(error, UpstreamTimeout) else "unavailable")
@@ -215,7 +269,7 @@ def _told(call: Call, text: str, cause: Cause) -> Outcome:
 
 
 async def _send(call: Call, route: Route) -> Outcome:
-    affinity = _affinity(call)
+    affinity = call.affinity
     outcome = await route.server.send(_request(call, route), affinity)
     if isinstance(outcome, Failure) and outcome.code == HEADER_MISMATCH and call.method == "tools/call":
         # The tool's schema is newer than what we know, so the mirrored headers were wrong (T-33).
@@ -225,10 +279,6 @@ async def _send(call: Call, route: Route) -> Outcome:
             route = msgspec.structs.replace(route, params=newer.params)
             outcome = await route.server.send(_request(call, route), affinity)
     return outcome
-
-
-def _affinity(call: Call) -> Affinity:
-    return Affinity(principal=None if call.principal.kind == "anonymous" else call.principal.id, session=call.session)
 
 
 def _request(call: Call, route: Route) -> Request:

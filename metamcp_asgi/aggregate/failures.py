@@ -1,7 +1,7 @@
 """What a client is told of a server's error (eras.md 2.12): never a code that would mean something else from us."""
 
 from metamcp_asgi.aggregate.call import Call
-from metamcp_asgi.aggregate.interaction.interaction import URL_REQUIRED
+from metamcp_asgi.aggregate.interaction.pages import URL_REQUIRED
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RESOURCE_NOT_FOUND
 from metamcp_asgi.protocol.outcome import Failure, internal
 
@@ -16,7 +16,7 @@ def public(failure: Failure, call: Call) -> Failure:
         call: What it was called with, in the names that the endpoint publishes.
     """
     code, method = failure.code, call.method
-    if method == "resources/read" and code in (RESOURCE_NOT_FOUND, INVALID_PARAMS):
+    if method == "resources/read" and (code in (RESOURCE_NOT_FOUND, INVALID_PARAMS) or _unknown_of_sdk_1(failure)):
         return not_found(call.target, failure.message)
     if code == MISSING_CAPABILITY:
         return failure
@@ -29,6 +29,11 @@ def public(failure: Failure, call: Call) -> Failure:
     if code == METHOD_NOT_FOUND:
         return internal(f"The server does not implement {method}", failure)
     return failure
+
+
+def _unknown_of_sdk_1(failure: Failure) -> bool:
+    """Tell whether the Python SDK 1 says that there is no such resource; it has code 0 for that (SEP-2164)."""
+    return failure.code == 0 and failure.message.startswith("Unknown resource: ")
 
 
 def not_found(uri: str, message: str = "") -> Failure:

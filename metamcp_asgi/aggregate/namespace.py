@@ -11,12 +11,14 @@ from msgspec import Struct
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
 from metamcp_asgi.aggregate.middleware.chain import Chain
+from metamcp_asgi.aggregate.naming import MODELS_TAKE
 from metamcp_asgi.aggregate.page import Page, Pager
-from metamcp_asgi.aggregate.published import Item, Route
+from metamcp_asgi.aggregate.published import Item, Renamed, Route
 from metamcp_asgi.aggregate.view import View, build
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.protocol import names
 from metamcp_asgi.protocol.hops import hops_of, loop
+from metamcp_asgi.upstream.interface import Server
 from metamcp_asgi.upstream.request import Change
 
 __all__ = ["REVALIDATION_SECONDS", "Running"]
@@ -34,6 +36,9 @@ MAX_INSTRUCTIONS = 8_192
 """Characters of one server's instructions that are passed on."""
 MAX_ALL_INSTRUCTIONS = 65_536
 """Characters of all instructions together; they are part of what a client puts before its model."""
+
+MAX_WARNINGS = 100
+"""Of how many tools of one namespace it is said that their names are long."""
 
 _KIND_OF: dict[str, Change] = {method: kind for kind, methods in LISTS_OF.items() for method in methods}
 
@@ -80,12 +85,15 @@ class Running:
         self._shown: dict[str, Shown] = {}
         self._offered: object = None
         self._looping: set[str] = set()
+        self._warned_of: set[str] = set()
 
     @property
     def view(self) -> View:
         """What the namespace publishes now."""
         if self._view is None:
             self._view = build(self.config, self.catalogues)
+            for name in self._view.long:
+                self._warn_of(name)
         return self._view
 
     def instructions(self) -> str:
@@ -96,6 +104,10 @@ class Running:
             if peer is not None and (told := peer.instructions.strip()):
                 parts.append(f"## {catalogue.server.name}\n\n{told[:MAX_INSTRUCTIONS]}")
         return "\n\n".join(parts)[:MAX_ALL_INSTRUCTIONS]
+
+    def renamed(self, server: Server) -> Renamed | None:
+        """Return which of a server's URIs are published in another form."""
+        return next((route.renamed for route in self.view.tools.values() if route.server is server), None)
 
     def outdate(self) -> None:
         """Have the view built anew when it is next needed: a catalogue has changed."""
@@ -208,6 +220,17 @@ class Running:
         if method not in self.chain.per_principal and self._view is view:
             self._shown[method] = shown
         return shown
+
+    def _warn_of(self, name: str) -> None:
+        if name not in self._warned_of and len(self._warned_of) < MAX_WARNINGS:
+            self._warned_of.add(name)
+            logger.warning(
+                "Namespace %s: the name of tool %s has %d characters; many models take %d, so give it a shorter one",
+                self.config.name,
+                name,
+                len(name),
+                MODELS_TAKE,
+            )
 
     def _via(self) -> Sequence[str]:
         return sorted({self.node}.union(*(catalogue.via for catalogue in self.catalogues)))

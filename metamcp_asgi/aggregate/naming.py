@@ -12,15 +12,23 @@ import msgspec
 from msgspec import Raw, Struct
 
 from metamcp_asgi.aggregate.catalogue import Catalogue, Entry
-from metamcp_asgi.aggregate.published import Item, Renamed, Route, item_of
+from metamcp_asgi.aggregate.published import Item, Renamed, Route, TaskSupport, item_of
 from metamcp_asgi.config.snapshot import PrefixRule, ToolOverride
 from metamcp_asgi.protocol import names
+from metamcp_asgi.protocol.capabilities import TASKS
 from metamcp_asgi.protocol.jsonrpc import Members, encode
+from metamcp_asgi.upstream.interface import Server
 
-__all__ = ["Publisher"]
+__all__ = ["MODELS_TAKE", "Publisher"]
 
 logger = logging.getLogger("metamcp.catalogue")
 
+MODELS_TAKE: Final = 64
+"""Characters of a tool's name that the interfaces of most models take; MCP itself allows 128 (eras.md 2.4)."""
+
+_OFFERED: Final = Raw(b'{"taskSupport":"optional"}')
+"""What legacy clients are told of a tool that can run as a task. Never ``required``: for a client that wants no task,
+one is driven here (eras.md 2.13)."""
 _NO_TASKS: Final = Raw(b'{"taskSupport":"forbidden"}')
 
 
@@ -39,13 +47,21 @@ class Publisher:
 
     Servers come in the namespace's order and their own names before overrides, so that an override never takes
     a name from a tool that has it by right.
+
+    Args:
+        rule: When a name has its server before it.
+        renamed: Which URIs of which servers are published in another form.
+        tasks: Whether what is published can run as a task, as tools can.
     """
 
-    def __init__(self, rule: PrefixRule, renamed: Mapping[str, Renamed]) -> None:
+    def __init__(self, rule: PrefixRule, renamed: Mapping[str, Renamed], *, tasks: bool = False) -> None:
+        self._tasks = tasks
         self._rule = rule
         self._renamed = renamed
         self._all: list[_Named] = []
         self.left_out: list[str] = []
+        self.long: list[str] = []
+        """The published names that many models do not take."""
 
     def add(self, index: int, catalogue: Catalogue, entry: Entry, override: ToolOverride) -> None:
         """Add one tool or prompt.
@@ -64,13 +80,14 @@ class Publisher:
             Raw(encode(entry.key)),
             entry.params,
             self._renamed.get(server.name),
-            _decode_object(entry.members.get("execution")).get("taskSupport") == "required",
+            _task_support(server, entry) if self._tasks else "",
         )
         self._all.append(_Named(index, entry, route, override, override.name or entry.key))
 
     def publish(self) -> tuple[list[Item], dict[str, Route], frozenset[str]]:
         """Return the list, where every callable name leads, and the names of what is switched off."""
         published = self._published()
+        self.long = sorted(name for name in published if len(name) > MODELS_TAKE)
         items = sorted((_item(name, named) for name, named in published.items()), key=lambda item: item.place)
         meaning = self._meaning(published)
         routes = {name: named.route for name, named in meaning.items() if named.override.enabled}
@@ -117,6 +134,27 @@ class Publisher:
         return {name: named for name, named in meaning.items() if id(named) in shown or not named.override.enabled}
 
 
+def _task_support(server: Server, entry: Entry) -> TaskSupport:
+    """Return how a tool can run as a task, by what it says and what its server declares (TK-07)."""
+    peer = server.peer
+    if peer is None:
+        return ""
+    if peer.era == "modern":
+        return "extension" if _declares(peer.capabilities, "extensions", TASKS) else ""
+    support = _decode_object(entry.members.get("execution")).get("taskSupport")
+    if support == "required":
+        return "required"
+    # With the sharing "call", each request has a session of its own, which knows no task of another.
+    able = _declares(peer.capabilities, "tasks", "requests", "tools", "call") and server.config.sharing != "call"
+    return "optional" if support == "optional" and able else ""
+
+
+def _declares(capabilities: Any, *path: str) -> bool:
+    for part in path:
+        capabilities = capabilities.get(part) if isinstance(capabilities, dict) else None
+    return isinstance(capabilities, dict)
+
+
 def _item(name: str, named: _Named) -> Item:
     members: Members = {**named.entry.members, "name": Raw(encode(name))}
     override = named.override
@@ -127,8 +165,9 @@ def _item(name: str, named: _Named) -> Item:
     if override.annotations is not None:
         own = _decode_object(members.get("annotations"))
         members["annotations"] = Raw(encode({**own, **override.annotations}))
-    if "execution" in members:
-        # Tasks of 2025-11-25 are not offered: what needs one is driven here (eras.md 2.13).
+    if named.route.task:
+        members["execution"] = _OFFERED
+    elif "execution" in members:
         members["execution"] = _NO_TASKS
     if named.route.renamed is not None and "_meta" in members:
         members["_meta"] = _with_published_ui(members["_meta"], named.route.renamed)

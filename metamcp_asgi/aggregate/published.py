@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
 from msgspec import Raw, Struct
 
@@ -12,15 +13,18 @@ from metamcp_asgi.protocol.headers import ParamHeader
 from metamcp_asgi.protocol.jsonrpc import Members, encode
 from metamcp_asgi.upstream.interface import Server
 
-__all__ = ["Item", "Renamed", "Route", "entries_of", "item_of"]
+__all__ = ["Item", "Renamed", "Route", "TaskSupport", "entries_of", "item_of"]
+
+TaskSupport: TypeAlias = Literal["", "optional", "required", "extension"]
+"""How a tool can run as a task: not; as one of 2025-11-25, if somebody wants that, or only so; or, because its server
+has the tasks extension, whenever that decides so."""
 
 
 class Route(Struct, frozen=True, gc=False):
     """Where a published name leads.
 
     ``key`` is the name or URI at the server, ``raw`` the same as JSON. ``renamed`` knows those of the server's URIs
-    that are published in another form, because another server has them, too. ``task`` says of a tool that it only runs
-    as a task of 2025-11-25.
+    that are published in another form, because another server has them, too. ``task`` says how a tool can run as one.
     """
 
     server: Server
@@ -29,7 +33,7 @@ class Route(Struct, frozen=True, gc=False):
     raw: Raw
     params: tuple[ParamHeader, ...] = ()
     renamed: "Renamed | None" = None
-    task: bool = False
+    task: TaskSupport = ""
 
 
 class Renamed(Struct, frozen=True):

@@ -47,6 +47,8 @@ class View(Struct, frozen=True):
     unavailable: Mapping[str, str]
     left_out: Sequence[str]
     """Tools and prompts that could not be published, because another one has their name."""
+    long: Sequence[str]
+    """Published names of tools with more characters than many models take (``MODELS_TAKE``)."""
 
     def resource(self, uri: str) -> Route | None:
         """Return where a URI is read: listed, made from a template, or of a scheme that only one server uses (RE-05).
@@ -74,7 +76,7 @@ def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
         catalogues: The catalogues of its servers, in its order.
     """
     renamed = resources.renamed(catalogues)
-    tools = Publisher(namespace.prefix, renamed)
+    tools = Publisher(namespace.prefix, renamed, tasks=True)
     for index, catalogue, entry in entries_of(catalogues, "tools/list"):
         override = namespace.tools.get((catalogue.server.name, entry.key), _AS_IS)
         tools.add(index, catalogue, entry, override)
@@ -106,6 +108,7 @@ def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
         public={method: all(c.lists is not None and c.lists[method].public for c in catalogues) for method in LISTS},
         unavailable={c.server.name: c.unavailable for c in catalogues if c.unavailable},
         left_out=[*tools.left_out, *prompts.left_out],
+        long=tools.long,
     )
 
 

@@ -4,9 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Final
 
 from metamcp_asgi.aggregate.published import Route
+from metamcp_asgi.aggregate.shares import Most, Shares
+from metamcp_asgi.config.snapshot import Principal
 from metamcp_asgi.errors import UpstreamError
+from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR
 from metamcp_asgi.protocol.outcome import Failure, internal
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.interface import Server
@@ -15,21 +19,34 @@ __all__ = ["Watches"]
 
 logger = logging.getLogger("metamcp")
 
+MAX_WATCHES: Final = 65_536
+"""Subscriptions of this process, each a few hundred bytes and its URI."""
+MAX_OF_SERVER: Final = 16_384
+"""Those at one server, which has to look through them at each change."""
+MAX_OF_PRINCIPAL: Final = 4096
+"""Those of one principal on one endpoint: a key may be that of a whole team."""
+MAX_OF_STRANGERS: Final = 4096
+"""Those of all strangers of one endpoint."""
+MAX_OF_ADDRESS: Final = 512
+"""Those of one address among them."""
+
 
 class Watches:
     """The subscriptions to resources of all endpoints."""
 
     def __init__(self) -> None:
         self._by_server: dict[Server, set[_Watch]] = {}
+        self._shares = Shares()
         self._tasks = Tasks()
 
     async def add(
-        self, endpoint: str, route: Route, uri: str, listener: Callable[[str], None]
+        self, endpoint: str, principal: Principal, route: Route, uri: str, listener: Callable[[str], None]
     ) -> Failure | Callable[[], None]:
         """Subscribe to a resource.
 
         Args:
             endpoint: Where it is published.
+            principal: Who wants to know.
             route: Where it is.
             uri: Its published URI.
             listener: Gets that URI when it, or something below it, has changed.
@@ -37,7 +54,13 @@ class Watches:
         Returns:
             What ends the subscription, or why there is none.
         """
-        watch = _Watch(endpoint, route, uri, listener)
+        most = Most(MAX_WATCHES, MAX_OF_PRINCIPAL, MAX_OF_STRANGERS, MAX_OF_ADDRESS)
+        if self._shares.full(endpoint, principal, most):
+            return Failure(INTERNAL_ERROR, "Too many resources are subscribed to already; end some subscriptions first")
+        if len(self._by_server.get(route.server, ())) >= MAX_OF_SERVER:
+            return Failure(INTERNAL_ERROR, f"Server {route.server.name!r} has too many subscriptions; try again later")
+        watch = _Watch(endpoint, principal, route, uri, listener)
+        self._shares.take(endpoint, principal)
         self._by_server.setdefault(route.server, set()).add(watch)
         try:
             failure = await route.server.subscribe(route.key)
@@ -77,7 +100,9 @@ class Watches:
         for server in [server for server in self._by_server if servers.get(server.name) is not server]:
             successor = servers.get(server.name)
             for watch in self._by_server.pop(server):
-                if successor is not None:
+                if successor is None:
+                    self._shares.give_back(watch.endpoint, watch.principal)
+                else:
                     watch.server = successor
                     self._by_server.setdefault(successor, set()).add(watch)
                     self._tasks.start(self._renew(watch), f"subscribe at {successor.name}")
@@ -106,7 +131,9 @@ class Watches:
     def _discard(self, watch: "_Watch") -> bool:
         watches = self._by_server.get(watch.server, set())
         found = watch in watches
-        watches.discard(watch)
+        if found:
+            watches.discard(watch)
+            self._shares.give_back(watch.endpoint, watch.principal)
         if not watches:
             self._by_server.pop(watch.server, None)
         return found
@@ -115,10 +142,13 @@ class Watches:
 class _Watch:
     """One subscription of one client."""
 
-    __slots__ = ("endpoint", "key", "listener", "server", "uri")
+    __slots__ = ("endpoint", "key", "listener", "principal", "server", "uri")
 
-    def __init__(self, endpoint: str, route: Route, uri: str, listener: Callable[[str], None]) -> None:
+    def __init__(
+        self, endpoint: str, principal: Principal, route: Route, uri: str, listener: Callable[[str], None]
+    ) -> None:
         self.endpoint = endpoint
+        self.principal = principal
         self.key = route.key
         self.server = route.server
         self.uri = uri

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
 from metamcp_asgi.asgi.bucket import Bucket, Buckets, Take, WhenAway
 from metamcp_asgi.asgi.fixed import always
 from metamcp_asgi.asgi.query import hide_keys, key_in, without_keys
-from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, digest_of
+from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, Principal, digest_of
 from metamcp_asgi.errors import MetaMCPError
 
 __all__ = ["Access", "Authenticate", "key_in_headers", "opened_by"]
@@ -99,8 +100,9 @@ class Authenticate:
         query: bytes = scope.get("query_string", b"")
         if query:
             scope = hide_keys(scope)
-        principal = ANONYMOUS
-        if access.api_key_auth:
+        if not access.api_key_auth:
+            principal = _stranger(scope)
+        else:
             presented = key_in_headers(scope)
             if presented is None and query and access.query_param_auth:
                 presented = key_in(query)
@@ -166,6 +168,11 @@ class Authenticate:
         if not wait:
             failures.take(now)
         return wait
+
+
+def _stranger(scope: Scope) -> Principal:
+    client = scope.get("client")
+    return replace(ANONYMOUS, address=str(client[0])) if client else ANONYMOUS
 
 
 def opened_by(scope: Scope, keys: Mapping[bytes, Key]) -> Callable[[Endpoint], bool]:

@@ -5,11 +5,14 @@ of ITU-T I.371): nothing has to be refilled, and no task runs. The clock is the 
 """
 
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Literal, TypeAlias
 
-__all__ = ["Bucket", "Buckets", "Take", "WhenAway"]
+from metamcp_asgi.errors import MetaMCPError
+
+__all__ = ["Bucket", "Buckets", "Counting", "Take", "WhenAway"]
 
 Take: TypeAlias = Callable[[str, Sequence[tuple[str, int, float]]], Awaitable[tuple[int, Sequence[float]]]]
 """Takes from buckets that many processes share: one from each of a group, or none if one of them is empty.
@@ -63,6 +66,10 @@ class Bucket:
         debt = self._full_at - now
         return self._max_rate if debt <= 0 else max(0, int((self._seconds - debt) / self._interval + _SLACK))
 
+    def debt(self, now: float) -> float:
+        """Return the seconds until the bucket is full."""
+        return max(0.0, self._full_at - now)
+
     def next_unit(self, now: float) -> float:
         """Return the seconds until one more request is left than at ``now``; 0.0 when the bucket is full."""
         debt = self._full_at - now
@@ -98,3 +105,42 @@ class Buckets:
         else:
             self._buckets.move_to_end(key)
         return bucket
+
+
+class Counting:
+    """A ``Take`` that always has buckets: the shared ones, and while these cannot be reached, those of this process.
+
+    Args:
+        shared: Takes from the buckets of all processes; ``None``: there are none.
+        when_away: What happens while these cannot be reached.
+        clock: Seconds, never going backwards.
+    """
+
+    __slots__ = ("_clock", "_here", "_shared", "_when_away")
+
+    def __init__(self, shared: Take | None, when_away: WhenAway, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shared = shared
+        self._when_away = when_away
+        self._clock = clock
+        self._here = Buckets()
+
+    async def __call__(self, group: str, wanted: Sequence[tuple[str, int, float]]) -> tuple[int, Sequence[float]]:
+        """Take one from each bucket of a group, or none.
+
+        Raises:
+            MetaMCPError: The shared ones cannot be reached, and ``when_away`` is ``refuse``.
+        """
+        if self._shared is not None:
+            try:
+                return await self._shared(group, wanted)
+            except MetaMCPError:
+                if self._when_away == "refuse":
+                    raise
+        now = self._clock()
+        # The size is part of the key: a changed one finds no old bucket.
+        buckets = [self._here.get((group, *each), each[1], each[2]) for each in wanted]
+        empty = next((index for index, bucket in enumerate(buckets) if bucket.wait(now)), -1)
+        if empty < 0:
+            for bucket in buckets:
+                bucket.take(now)
+        return empty, [bucket.debt(now) for bucket in buckets]

@@ -1,8 +1,8 @@
 """Rate limits per endpoint and per client, as MetaMCP's README documents them.
 
-Knows the limits and the client's address or header. Knows nothing of keys, nor of what a request asks for: every
-request of every method counts as one. The headers are those of draft-ietf-httpapi-ratelimit-headers, in its revisions
-with a single ``RateLimit`` field.
+Knows the limits and the client's principal, address or header. Knows nothing of keys, nor of what a request asks for:
+every request of every method counts as one. The headers are those of draft-ietf-httpapi-ratelimit-headers, in its
+revisions with a single ``RateLimit`` field.
 """
 
 import logging
@@ -43,7 +43,7 @@ def policy_of_endpoint(scope: Scope) -> Policy:
 class _Limited:
     """One endpoint under its present limits, with what can be prepared of its answers."""
 
-    __slots__ = ("bucket", "client_header", "client_limit", "limit", "number", "policy_header")
+    __slots__ = ("bucket", "by_principal", "client_header", "client_limit", "limit", "number", "policy_header")
 
     def __init__(self, limit: EndpointRateLimit | None, client_limit: ClientRateLimit | None, number: int) -> None:
         self.number = number
@@ -52,6 +52,10 @@ class _Limited:
         self.bucket = None if limit is None else Bucket(limit.max_rate, limit.seconds)
         header = None if client_limit is None else client_limit.header
         self.client_header = None if header is None else header.lower().encode("latin-1")
+        # Authenticate took the credentials away and left the principal; per key is what was meant.
+        self.by_principal = client_limit is not None and (
+            client_limit.by_principal or self.client_header in _CREDENTIALS
+        )
         named = ((b"client", client_limit), (b"endpoint", limit))
         self.policy_header = (
             b"ratelimit-policy",
@@ -157,7 +161,7 @@ class RateLimit:
         client: Bucket | None = None
         if limited.client_limit is not None:
             # The policy's number is part of the key: a changed one finds no old bucket.
-            key = (limited.number, _client(scope, limited.client_header))
+            key = (limited.number, _client(scope, limited))
             client = self._clients.get(key, limited.client_limit.max_rate, limited.client_limit.seconds)
             if client.wait(now):
                 return client, client, bucket, now
@@ -175,7 +179,7 @@ class RateLimit:
         limit, client_limit = limited.limit, limited.client_limit
         if client_limit is not None:
             # ``repr`` keeps a header's value and an address apart.
-            name_of_client = f"client {_client(scope, limited.client_header)!r}"
+            name_of_client = f"client {_client(scope, limited)!r}"
             wanted.append((name_of_client, client_limit.max_rate, client_limit.seconds))
         if limit is not None:
             wanted.append(("endpoint", limit.max_rate, limit.seconds))
@@ -231,10 +235,10 @@ def _item(name: bytes, bucket: Bucket, now: float) -> bytes:
     return b'"%s";r=%d;t=%d' % (name, bucket.left(now), math.ceil(bucket.next_unit(now)))
 
 
-def _client(scope: Scope, header: bytes | None) -> Hashable:
-    """Return what tells clients apart: the value of ``header``, else the address."""
-    if header in _CREDENTIALS:
-        # Authenticate took the header away and left the principal; per key is what was meant.
+def _client(scope: Scope, limited: _Limited) -> Hashable:
+    """Return what tells clients apart: the principal, or the value of a header, else the address."""
+    header = limited.client_header
+    if limited.by_principal:
         principal = scope.get("metamcp.principal")
         if principal is not None and principal.kind != "anonymous":
             return str(principal.id)

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from metamcp_asgi.bus.handlers import Handlers, check_size, refused
-from metamcp_asgi.bus.protocol import BusUnavailable, Handler, OwnerLost, Take
+from metamcp_asgi.bus.protocol import BusUnavailable, Handler, Lease, OwnerLost, Take
 from metamcp_asgi.errors import MetaMCPError
 
 __all__ = ["MAX_FACTS", "Listeners", "MemoryBus"]
@@ -28,18 +28,22 @@ class MemoryBus:
 
     Args:
         clock: Seconds, never going backwards.
+        take: What stands for shared buckets; ``None``: this process counts in its own memory.
     """
 
     alone: bool = True
-    take: Take | None = None
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, take: Take | None = None) -> None:
+        self.take = take
         self.name = secrets.token_urlsafe(12)
         self._process = os.getpid()
         self._closed = False
         self._handlers = Handlers()
         self._listeners = Listeners()
         self._facts = _Facts(clock)
+        self._numbers = 0
+        self._leased: dict[str, int] = {}
+        """The number of the latest lease of each key."""
 
     async def start(self) -> None:
         """Take a new name in a process that was forked."""
@@ -68,6 +72,10 @@ class MemoryBus:
         """Start a handler in the background."""
         self._check(owner, message)
         self._handlers.tell(kind, message)
+
+    async def tell_all(self, kind: str, message: bytes) -> None:
+        """Do nothing: there is no other process."""
+        check_size(message)
 
     async def publish(self, topic: str, event: bytes) -> None:
         """Tell this process's listeners."""
@@ -101,6 +109,38 @@ class MemoryBus:
             return False
         self._facts.put("claim:" + key, b"", seconds)
         return True
+
+    async def lease(self, key: str, seconds: float, *, seize: bool = False) -> Lease | None:
+        """Take a lease.
+
+        Raises:
+            BusUnavailable: There are ``MAX_FACTS`` already.
+        """
+        note = self._facts.get("lease:" + key)
+        if note is not None and not seize:
+            return None
+        self._numbers += 1
+        self._leased[key] = self._numbers
+        self._facts.put("lease:" + key, note or b"", seconds)
+        return Lease(key, self._numbers, None if note is None else self.name, note or b"")
+
+    async def renew(self, lease: Lease, seconds: float, note: bytes | None = None) -> bool:
+        """Renew a lease."""
+        found = self._facts.get("lease:" + lease.key)
+        if found is None or self._leased.get(lease.key) != lease.number:
+            return False
+        self._facts.put("lease:" + lease.key, found if note is None else note, seconds)
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease up."""
+        if self._leased.get(lease.key) == lease.number:
+            del self._leased[lease.key]
+            self._facts.drop("lease:" + lease.key)
+
+    async def holder(self, key: str) -> str | None:
+        """Return this process, if it holds a lease."""
+        return None if self._facts.get("lease:" + key) is None else self.name
 
     def _check(self, owner: str, message: bytes) -> None:
         check_size(message)
@@ -161,6 +201,9 @@ class _Facts:
     def get(self, key: str) -> bytes | None:
         found = self._values.get(key)
         return found[1] if found is not None and found[0] > self._clock() else None
+
+    def drop(self, key: str) -> None:
+        self._values.pop(key, None)
 
     def put(self, key: str, value: bytes, seconds: float) -> None:
         now = self._clock()

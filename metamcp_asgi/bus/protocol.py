@@ -2,7 +2,8 @@
 
 A socket, a child process and a parked call have one *owner*, the process that holds them. Others reach it by ``call``
 and ``tell``, of which nothing is lost while the owner lives. ``publish`` is for what is true until the next word on the
-same topic (level-triggered); who was away asks anew. ``get``, ``put`` and ``claim`` hold small facts for a time.
+same topic (level-triggered); who was away asks anew. ``get``, ``put`` and ``claim`` hold small facts for a time. What
+only one process may hold at a time has a ``lease``, whose number tells the present holder from one that stood still.
 
 A message never speaks for its sender: what leads to somebody's data carries whose it is, and the owner checks
 that again (eras.md SB-05).
@@ -10,6 +11,8 @@ that again (eras.md SB-05).
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from metamcp_asgi.errors import MetaMCPError
 
@@ -21,6 +24,7 @@ __all__ = [
     "BusUnavailable",
     "CallFailed",
     "Handler",
+    "Lease",
     "MessageTooLarge",
     "OwnerLost",
     "Take",
@@ -72,6 +76,20 @@ class MessageTooLarge(MetaMCPError):
     """A message is larger than ``MAX_MESSAGE``; nothing was sent."""
 
 
+class Lease(Struct, frozen=True):
+    """A right that one process has at a time, until it is over, given up or seized.
+
+    ``number`` is larger than that of every lease of this ``key`` before, so whatever is guarded can refuse a holder
+    that does not know yet that it is none (fencing). ``before`` is who held it until it was seized, and ``note`` what
+    the last holder has left with it.
+    """
+
+    key: str
+    number: int
+    before: str | None = None
+    note: bytes = b""
+
+
 class Bus(Protocol):
     """The bus as one process sees it."""
 
@@ -115,6 +133,13 @@ class Bus(Protocol):
             BusUnavailable: The bus cannot be reached.
         """
 
+    async def tell_all(self, kind: str, message: bytes) -> None:
+        """Send a message that has no answer to every other process that lives; a process that leaves may miss it.
+
+        Raises:
+            BusUnavailable: The bus cannot be reached, or not all of them can.
+        """
+
     async def publish(self, topic: str, event: bytes) -> None:
         """Tell all processes, this one included; an event may be lost with a connection.
 
@@ -141,6 +166,44 @@ class Bus(Protocol):
 
     async def claim(self, key: str, seconds: float) -> bool:
         """Tell whether this is the first claim of a key within its time, over all processes.
+
+        Raises:
+            BusUnavailable: The bus cannot be reached.
+        """
+
+    async def lease(self, key: str, seconds: float, *, seize: bool = False) -> Lease | None:
+        """Take a lease for a time; whoever needs it for longer renews it.
+
+        Args:
+            key: What it is of.
+            seconds: How long it lasts.
+            seize: Whether to take it from its holder, which learns of that when it renews the lease, or is told.
+
+        Returns:
+            The lease; ``None`` when somebody holds it, this process included, and it is not to be seized.
+
+        Raises:
+            BusUnavailable: The bus cannot be reached.
+        """
+
+    async def renew(self, lease: Lease, seconds: float, note: bytes | None = None) -> bool:
+        """Let a lease last from now on, and leave a note with it, both in one step; false when it is lost.
+
+        A note lasts as long as the lease does; ``None`` leaves that of before. False also means that no note was left.
+
+        Raises:
+            BusUnavailable: The bus cannot be reached; the lease may be over meanwhile.
+        """
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease up, with its note; harmless when it is lost.
+
+        Raises:
+            BusUnavailable: The bus cannot be reached; it ends with its time.
+        """
+
+    async def holder(self, key: str) -> str | None:
+        """Return the process that holds a lease, ``None`` when nobody does.
 
         Raises:
             BusUnavailable: The bus cannot be reached.

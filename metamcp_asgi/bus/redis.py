@@ -20,12 +20,15 @@ import msgspec
 from metamcp_asgi.bus import wire
 from metamcp_asgi.bus.handlers import Handlers, check_size, refused
 from metamcp_asgi.bus.memory import Listeners
-from metamcp_asgi.bus.protocol import BusUnavailable, Handler, OwnerLost, Take
+from metamcp_asgi.bus.protocol import BusUnavailable, Handler, Lease, OwnerLost, Take
+from metamcp_asgi.bus.redis_address import COMMAND_SECONDS, Connections
 from metamcp_asgi.bus.redis_asked import LOST, Asked, AskedCalls
 from metamcp_asgi.bus.redis_buckets import RedisBuckets
 from metamcp_asgi.bus.redis_events import Events
 from metamcp_asgi.bus.redis_inbox import Inbox
-from metamcp_asgi.bus.redis_link import COMMAND_SECONDS, Connections, Link
+from metamcp_asgi.bus.redis_leases import RedisLeases
+from metamcp_asgi.bus.redis_link import Link
+from metamcp_asgi.bus.redis_roll import Roll
 from metamcp_asgi.bus.redis_work import Work
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.tasks import Tasks
@@ -96,6 +99,8 @@ class RedisBus:
         self._asked = AskedCalls(time.monotonic)
         self._work = Work(self.name, self._handlers, self._send, time.monotonic)
         self.take = RedisBuckets(self._link, self._prefix).take
+        self._leases = RedisLeases(self._link, self._prefix, self.name)
+        self._roll = Roll(self._link, self._prefix, self.name)
 
     async def start(self) -> None:
         """Connect; in a process that was forked, under a new name."""
@@ -130,8 +135,10 @@ class RedisBus:
         await self._work.aclose()
         await self._handlers.aclose()
         self._link.post("DEL", self._key(self.name, "inbox"))
+        self._roll.leave()
         await self._link.flush()
         await self._tasks.aclose()
+        await self._connections.aclose()
 
     def serve(self, kind: str, handler: Handler) -> None:
         """Answer calls and tells of a kind."""
@@ -165,6 +172,14 @@ class RedisBus:
         else:
             await self._deliver(owner, wire.Tell(kind, message))
 
+    async def tell_all(self, kind: str, message: bytes) -> None:
+        """Send a message to all others; who is not alive any more is passed over."""
+        check_size(message)
+        told = wire.Tell(kind, message)
+        sent = await asyncio.gather(*(self._submit(name, told) for name in await self._roll.others()))
+        if _FULL in sent:
+            raise BusUnavailable(f"{MAX_INBOX} messages wait for a process already")
+
     async def publish(self, topic: str, event: bytes) -> None:
         """Tell all processes."""
         check_size(event)
@@ -188,6 +203,22 @@ class RedisBus:
         """Claim a key."""
         name = f"{self._prefix}:claim:{key}"
         return await self._link.submit("SET", name, b"", "NX", "PX", _milliseconds(seconds)) is not None
+
+    async def lease(self, key: str, seconds: float, *, seize: bool = False) -> Lease | None:
+        """Take a lease."""
+        return await self._leases.lease(key, seconds, seize=seize)
+
+    async def renew(self, lease: Lease, seconds: float, note: bytes | None = None) -> bool:
+        """Renew a lease."""
+        return await self._leases.renew(lease, seconds, note)
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease up."""
+        await self._leases.release(lease)
+
+    async def holder(self, key: str) -> str | None:
+        """Return who holds a lease."""
+        return await self._leases.holder(key)
 
     def _check(self, owner: str, message: bytes) -> None:
         check_size(message)
@@ -273,6 +304,7 @@ class RedisBus:
     def _sign_of_life(self) -> None:
         if not self._closed and time.monotonic() - self._inbox.read_at < SILENCE:
             self._link.post("SET", self._key(self.name, "alive"), b"1", "PX", _milliseconds(ALIVE))
+            self._roll.sign()
 
     async def _beat(self) -> None:
         last = time.monotonic()

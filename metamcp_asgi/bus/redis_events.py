@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from metamcp_asgi.bus.memory import Listeners
 from metamcp_asgi.bus.protocol import BusUnavailable
-from metamcp_asgi.bus.redis_link import COMMAND_SECONDS, Connections, Link, backoff, open_connection
+from metamcp_asgi.bus.redis_address import COMMAND_SECONDS, Connections
+from metamcp_asgi.bus.redis_link import Link, backoff, open_connection
 
 __all__ = ["Events"]
 

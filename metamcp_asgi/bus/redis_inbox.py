@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from metamcp_asgi.bus.redis_link import COMMAND_SECONDS, Connections, backoff, open_connection
+from metamcp_asgi.bus.redis_address import COMMAND_SECONDS, Connections
+from metamcp_asgi.bus.redis_link import backoff, open_connection
 
 __all__ = ["Inbox"]
 

@@ -10,69 +10,22 @@ import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from metamcp_asgi.bus.protocol import BusUnavailable
-from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.bus.redis_address import COMMAND_SECONDS, Connections
 
-__all__ = ["COMMAND_SECONDS", "Connections", "Link", "backoff", "open_connection"]
+__all__ = ["Link", "backoff", "open_connection"]
 
 logger = logging.getLogger("metamcp")
 
-COMMAND_SECONDS: Final = 2.0
-"""How long Redis may take to accept a connection, or to answer what does not block."""
 _MOST_AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 _SLOWEST: Final = 4 * 1024 * 1024
 """Bytes per second that a large message is given time for."""
 _FIRST_DELAY, _LAST_DELAY = 0.05, 1.0
-
-
-class Connections:
-    """Makes connections to one Redis.
-
-    Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password, as redis-py reads it.
-
-    Raises:
-        ConfigError: The URL is wrong; the message does not show it, because it may have a password.
-    """
-
-    def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            self.place = f"{parts.hostname}:{parts.port or 6379}" if parts.scheme != "unix" else parts.path
-            given: dict[str, Any] = dict(parse_url(url))
-            # Timeouts are set around whole batches here, and retries are decided by who knows what may be repeated.
-            given |= {
-                "protocol": 2,
-                "decode_responses": False,
-                "socket_timeout": None,
-                "socket_connect_timeout": COMMAND_SECONDS,
-                "socket_keepalive": True,
-                "health_check_interval": 0,
-                "retry": Retry(NoBackoff(), 0),
-            }
-            if parts.scheme == "unix":
-                del given["socket_keepalive"]
-            self._pool = ConnectionPool(**given)
-            self.make()
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                f"the URL of Redis cannot be used ({type(error).__name__}); it looks like redis://host:6379/0, or "
-                "rediss://user:password@host:6379/0 for TLS",
-                path="METAMCP_REDIS_URL",
-            ) from None
-
-    def make(self) -> Connection:
-        """Return a connection that is not open yet; it can be opened again and again."""
-        connection: Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        return connection
 
 
 async def open_connection(connection: AbstractConnection) -> None:

@@ -23,7 +23,7 @@ _HELP: Final[Mapping[str, str]] = {
     "annotations": "Merged into the server's own annotations: JSON.",
     "api_key_auth": "Whether an API key is asked for.",
     "args": "An argument of the command; once for each.",
-    "client_rate_limit": 'JSON: {"maxRate": 10, "maxRateSeconds": 60, "strategy": "ip"}.',
+    "client_rate_limit": 'JSON: {"maxRate": 10, "maxRateSeconds": 60, "strategy": "ip"}, or "principal", or "header".',
     "command": "What is started.",
     "cwd": "Where it is started.",
     "description": "What it is for.",

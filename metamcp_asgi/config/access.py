@@ -132,16 +132,17 @@ def _client_rate_limit(node: Node) -> ClientRateLimit:
         {
             "maxRate": _max_rate,
             "maxRateSeconds": _seconds,
-            "strategy": lambda strategy: strategy.choice(("ip", "header")),
+            "strategy": lambda strategy: strategy.choice(("ip", "header", "principal")),
             "header": _header,
         },
         required=("maxRate", "maxRateSeconds", "strategy"),
     )
-    if given["strategy"] == "header" and "header" not in given:
+    strategy = given["strategy"]
+    if strategy == "header" and "header" not in given:
         raise node.error('needs "header", the name of the header that tells clients apart')
-    if given["strategy"] == "ip" and "header" in given:
-        raise node.error('"header" does not go with "strategy": "ip"; the strategy for it is "header"')
-    return ClientRateLimit(given["maxRate"], given["maxRateSeconds"], given.get("header"))
+    if strategy != "header" and "header" in given:
+        raise node.error(f'"header" does not go with "strategy": "{strategy}"; the strategy for it is "header"')
+    return ClientRateLimit(given["maxRate"], given["maxRateSeconds"], given.get("header"), strategy == "principal")
 
 
 def _max_rate(node: Node) -> int:

@@ -175,8 +175,9 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.client_rate_limit:
         limit = endpoint.client_rate_limit
         entry["clientRateLimit"] = {"maxRate": limit.max_rate, "maxRateSeconds": _number(limit.seconds)}
-        by = {"strategy": "ip"} if limit.header is None else {"strategy": "header", "header": limit.header}
-        entry["clientRateLimit"] |= by
+        entry["clientRateLimit"]["strategy"] = limit.strategy
+        if limit.header is not None:
+            entry["clientRateLimit"]["header"] = limit.header
     return entry
 
 

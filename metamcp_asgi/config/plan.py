@@ -202,7 +202,7 @@ def _endpoint(endpoint: Endpoint) -> Iterator[tuple[str, _Value]]:
         yield "rateLimit", _Value(limit)
     if endpoint.client_rate_limit:
         by = endpoint.client_rate_limit
-        each = {"maxRate": by.max_rate, "maxRateSeconds": by.seconds, "strategy": "header" if by.header else "ip"}
+        each = {"maxRate": by.max_rate, "maxRateSeconds": by.seconds, "strategy": by.strategy}
         yield "clientRateLimit", _Value(each | ({"header": by.header} if by.header else {}))
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 __all__ = [
     "ANONYMOUS",
     "ClientRateLimit",
+    "ClientStrategy",
     "Endpoint",
     "Key",
     "MiddlewareSpec",
@@ -30,6 +31,7 @@ TransportKind: TypeAlias = Literal["stdio", "sse", "streamable_http"]
 EraChoice: TypeAlias = Literal["auto", "modern", "legacy"]
 Sharing: TypeAlias = Literal["auto", "shared", "principal", "session", "call"]
 PrefixRule: TypeAlias = Literal["always", "never", "on-collision"]
+ClientStrategy: TypeAlias = Literal["ip", "header", "principal"]
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a server may stay silent during one request; the default of MetaMCP's ``MCP_TIMEOUT``."""
@@ -100,14 +102,23 @@ class RateLimit(Struct, frozen=True):
 
 
 class ClientRateLimit(Struct, frozen=True):
-    """A ``RateLimit`` for each client, told apart by address or by the value of ``header``.
+    """A ``RateLimit`` for each client, told apart by address, by the value of ``header``, or by who it is.
 
-    ``header`` is lower case, and ``None`` when the client's address counts.
+    ``header`` is lower case, and ``None`` unless it counts. With ``by_principal``, the keys of one principal count
+    together, and strangers by their addresses.
     """
 
     max_rate: int
     seconds: float
     header: str | None = None
+    by_principal: bool = False
+
+    @property
+    def strategy(self) -> ClientStrategy:
+        """What tells clients apart."""
+        if self.by_principal:
+            return "principal"
+        return "ip" if self.header is None else "header"
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -127,11 +138,15 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 class Principal(Struct, frozen=True):
-    """Who calls. ``id`` is stable across restarts and reveals nothing of a key."""
+    """Who calls. ``id`` is stable across restarts and reveals nothing of a key.
+
+    ``address`` is that of a stranger, where it is known: of what strangers share, each address has a part.
+    """
 
     id: str
     kind: Literal["anonymous", "key"]
     name: str = ""
+    address: str = ""
 
 
 ANONYMOUS = Principal(id="anonymous", kind="anonymous")

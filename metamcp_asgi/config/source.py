@@ -64,11 +64,13 @@ class FileSource:
         self.path = Path(path)
         self.name = str(path)
         self.used = None  # a file is not written
+        self._content: bytes | None = None
         self._environ = environ
         self._transform_localhost = transform_localhost
 
     def load(self) -> Snapshot:
         """Read the file."""
+        self._content = _content(self.path)
         return load(self.path, environ=self._environ(), transform_localhost=self._transform_localhost)
 
     async def reload(self) -> Snapshot:
@@ -76,20 +78,27 @@ class FileSource:
         return await asyncio.to_thread(self.load)
 
     async def changes(self) -> AsyncGenerator[None, None]:
-        """Yield when the file's content changes, however an editor or a deployment replaces it."""
+        """Yield when the file's content is another than was read, however an editor or a deployment replaces it."""
         from watchfiles import awatch
 
         path = self.path
-        content = _content(path)
-        folders = {path.absolute().parent, path.resolve().parent}
+        # Folders, because a file that is replaced is another file; where a link leads, too.
+        events = awatch(*{path.absolute().parent, path.resolve().parent}, recursive=False, debounce=200, step=50)
+        event = asyncio.ensure_future(anext(events))
         try:
-            # Folders, because a file that is replaced is another file; where a link leads, too.
-            async for _ in awatch(*folders, recursive=False, debounce=200, step=50):
-                if (now := _content(path)) != content and now is not None:
-                    content = now
+            # From its first step on it watches, so a change since the file was read is either seen now or told later.
+            await asyncio.sleep(0)
+            while True:
+                if (now := _content(path)) != self._content and now is not None:
+                    self._content = now
                     yield
+                await event
+                event = asyncio.ensure_future(anext(events))
         except OSError as error:
             logger.warning("%s is not watched (%s); send SIGHUP to reload it", path, error)
+        finally:
+            event.cancel()
+            await asyncio.gather(event, return_exceptions=True)
 
     async def aclose(self) -> None:
         """Do nothing: a file is not kept open."""

@@ -19,6 +19,7 @@ from metamcp_asgi.downstream.sessions import ClientSession
 from metamcp_asgi.protocol import jsonrpc
 from metamcp_asgi.protocol.downgrade_questions import question_for
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, ErrorObject, Message, encode
+from metamcp_asgi.protocol.meta import RELATED_TASK
 from metamcp_asgi.protocol.outcome import Failure
 from metamcp_asgi.upstream.request import Answer, Ask, Question
 
@@ -59,14 +60,15 @@ class Asking:
         self._open: dict[bytes, int] = {}
         bus.serve(_KIND, self._arrived)
 
-    def asker(self, session: ClientSession, outlet: Outlet) -> Ask:
+    def asker(self, session: ClientSession, outlet: Outlet, task: str | None = None) -> Ask:
         """Return what puts questions to the client of a request.
 
         Args:
             session: The client's session, the only one that may answer.
             outlet: Where the client reads what belongs to its request.
+            task: The id of the task that asks, if it is one that does.
         """
-        return partial(self._ask, session, outlet)
+        return partial(self._ask, session, outlet, task)
 
     async def answered(self, session: ClientSession, response: Message) -> None:
         """Take a response that a client POSTed; one that nobody waits for is dropped, as races are normal (CN-02).
@@ -86,7 +88,7 @@ class Asking:
             except OwnerLost:
                 return  # and its question with it
 
-    async def _ask(self, session: ClientSession, outlet: Outlet, question: Question) -> Answer:
+    async def _ask(self, session: ClientSession, outlet: Outlet, task: str | None, question: Question) -> Answer:
         if self._open.get(session.sid, 0) >= MAX_PENDING:
             return _failed("The client has too many questions to answer already")
         try:
@@ -95,6 +97,8 @@ class Asking:
             return Answer(failure=Failure(INVALID_PARAMS, f"Invalid params: {error}"))
         if params is None:
             return _inexpressible(question.method)
+        if task is not None:
+            params = _related(params, task)
         request_id = f"{_PREFIX}{self._bus.name}-{secrets.token_hex(16)}"
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._pending[request_id] = _Pending(session, answer)
@@ -142,6 +146,13 @@ def _read(response: Message) -> Answer:
     return Answer(result=Raw(bytes(response.result)))
 
 
+def _related(params: Raw, task: str) -> Raw:
+    """Return the params of a question with the mark that ties it to the task that asks (TK-07)."""
+    members = jsonrpc.decode_members(params)
+    meta = jsonrpc.decode_members(members.get("_meta", Raw(b"{}")))
+    return Raw(encode({**members, "_meta": {**meta, RELATED_TASK: {"taskId": task}}}))
+
+
 def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
     if not future.done():
         future.set_result(answer)
@@ -155,7 +166,7 @@ def _inexpressible(method: str) -> Answer:
 
 
 def _failed(reason: str) -> Answer:
-    return Answer(failure=Failure(INTERNAL_ERROR, reason))
+    return Answer(failure=Failure(INTERNAL_ERROR, reason), ours=True)
 
 
 def _cancelled(request_id: str, reason: str) -> bytes:

@@ -36,9 +36,11 @@ class MCPEndpoint:
         modern: The leg of the modern revisions.
         legacy: The leg of the legacy revisions.
         intake: Reads messages.
+        streams: Whether legacy sessions have a stream of their own, and an end before their time.
     """
 
-    def __init__(self, modern: ModernLeg, legacy: LegacyLeg, intake: Intake) -> None:
+    def __init__(self, modern: ModernLeg, legacy: LegacyLeg, intake: Intake, *, streams: bool = True) -> None:
+        self._streams = streams
         self._modern = modern
         self._legacy = legacy
         self._intake = intake
@@ -69,8 +71,8 @@ class MCPEndpoint:
         send: Send,
     ) -> None:
         version = headers.values.get(b"mcp-protocol-version", b"").strip()
-        if version and version not in _LEGACY_HEADERS:
-            # A modern client has no use for either method (T-11).
+        if not self._streams or (version and version not in _LEGACY_HEADERS):
+            # A modern client has no use for either method (T-11), a legacy one lives without (T-56, T-59).
             await _method_not_allowed(scope, send, b"POST")
         elif _SESSION in headers.values:
             if method == "GET":

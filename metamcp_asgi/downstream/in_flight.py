@@ -1,10 +1,11 @@
 """The requests of legacy clients that are being answered, which ``notifications/cancelled`` may end (CN-02).
 
-A cancellation may reach another process than the request did. There it is published to all, so that the many requests
-that nobody cancels cost nothing on the bus.
+A cancellation may reach another process than the request did. Which one that was is not noted anywhere, so that the
+many requests that nobody cancels cost nothing on the bus; instead the cancellation is sent to every other process.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from metamcp_asgi.protocol.jsonrpc import RequestId
 
 __all__ = ["InFlight", "Work"]
 
-_TOPIC: Final = "legacy:cancelled"
+_KIND: Final = "legacy.cancelled"
 
 
 class Work:
@@ -44,7 +45,7 @@ class InFlight:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._works: dict[tuple[bytes, RequestId], Work] = {}
-        bus.subscribe(_TOPIC, self._heard)
+        bus.serve(_KIND, self._arrived)
 
     def add(self, sid: bytes, request_id: RequestId, task: "asyncio.Task[object]") -> Work:
         """Note that a task answers a request of a session."""
@@ -63,7 +64,7 @@ class InFlight:
             BusUnavailable: It is not in this process, and others cannot be told.
         """
         if not self._cancel(sid, request_id) and not self._bus.alone:
-            await self._bus.publish(_TOPIC, msgspec.msgpack.encode(_Cancelled(sid, request_id)))
+            await self._bus.tell_all(_KIND, msgspec.msgpack.encode(_Cancelled(sid, request_id)))
 
     def _cancel(self, sid: bytes, request_id: RequestId) -> bool:
         work = self._works.get((sid, request_id))
@@ -73,8 +74,8 @@ class InFlight:
         work.task.cancel()
         return True
 
-    def _heard(self, event: bytes | None) -> None:
-        # One that was missed is not made up for: its request ends as if nobody had cancelled it.
-        if event is not None:
-            cancelled = msgspec.msgpack.decode(event, type=_Cancelled)
-            self._cancel(cancelled.sid, cancelled.request_id)
+    async def _arrived(self, message: bytes) -> AsyncIterator[bytes]:
+        cancelled = msgspec.msgpack.decode(message, type=_Cancelled)
+        self._cancel(cancelled.sid, cancelled.request_id)
+        return
+        yield b""

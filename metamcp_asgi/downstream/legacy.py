@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from msgspec import UNSET
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
@@ -25,6 +26,7 @@ from metamcp_asgi.downstream.streams import Put, Streams
 from metamcp_asgi.downstream.subscriptions import Subscriptions
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol import jsonrpc
+from metamcp_asgi.protocol.capabilities import NOTHING
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, Members, Message, RequestId
 from metamcp_asgi.protocol.revisions import LEGACY
 from metamcp_asgi.protocol.sse import frame
@@ -46,6 +48,7 @@ class LegacyLeg:
         streams: The open streams.
         records: What was sent on streams that may be resumed.
         keepalive: Seconds of silence before a comment is sent.
+        stateless: Whether a session has nothing but its id, so that clients cannot be asked.
     """
 
     def __init__(
@@ -57,7 +60,10 @@ class LegacyLeg:
         streams: Streams,
         records: Records,
         keepalive: float,
+        *,
+        stateless: bool = False,
     ) -> None:
+        self._stateless = stateless
         self._aggregator = aggregator
         self._requests = requests
         self._sessions = sessions
@@ -76,9 +82,11 @@ class LegacyLeg:
         except ProtocolError as error:
             await send_message(send, 200, jsonrpc.error_response(request_id, error.code, error.message))
             return
+        if self._stateless:
+            capabilities = NOTHING
         session_id = self._sessions.create(endpoint.name, principal.id, revision, capabilities)
         instructions = self._aggregator.instructions(endpoint.name)
-        body = jsonrpc.response(request_id, initialize_result(revision, instructions))
+        body = jsonrpc.response(request_id, initialize_result(revision, instructions, stateless=self._stateless))
         await send_message(send, 200, body, [(b"mcp-session-id", session_id.encode())])
 
     async def post(
@@ -136,9 +144,14 @@ class LegacyLeg:
                 await self._resume(endpoint, principal, session, event_id, scope, receive, send)
                 return
             with self._streams.reserved(endpoint.name, principal):
-                await self._subscriptions.arrive(session, principal)
+                newest = await self._subscriptions.arrive(session, principal)
         except BusUnavailable:
             await _unavailable(send)
+            return
+
+        if not newest:
+            body = {"error": "Not the newest stream", "message": "The session has opened another stream meanwhile."}
+            await send_refusal(scope, send, 409, body)
             return
 
         def subscribe(put: Put) -> Callable[[], None]:
@@ -218,7 +231,8 @@ class LegacyLeg:
             message = f"MCP-Protocol-Version must be one of {', '.join(LEGACY)}"
             await send_message(send, 400, jsonrpc.error_response(None, INVALID_REQUEST, message))
             return None
-        return session
+        # Its id may be of a time when clients could be asked.
+        return replace(session, capabilities=NOTHING) if self._stateless else session
 
     def _reply(self, session: ClientSession, receive: Receive, send: Send) -> Reply:
         offered = self._records.offered(session)

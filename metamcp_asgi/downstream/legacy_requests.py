@@ -5,10 +5,11 @@ Knows nothing of HTTP: a message comes in, and an ``Outlet`` takes what the clie
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from contextlib import AbstractContextManager, ExitStack
+from typing import Final, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw, Struct
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.aggregate.call import Call
@@ -17,27 +18,29 @@ from metamcp_asgi.bus.protocol import UNREACHABLE, Bus, BusUnavailable
 from metamcp_asgi.config.snapshot import Endpoint, Principal
 from metamcp_asgi.downstream.asking import Asking
 from metamcp_asgi.downstream.in_flight import InFlight
+from metamcp_asgi.downstream.legacy_codes import refusal
 from metamcp_asgi.downstream.log_relay import LogRelay
+from metamcp_asgi.downstream.page_news import PageNews
 from metamcp_asgi.downstream.progress import ProgressRelay
 from metamcp_asgi.downstream.reply import Outlet
+from metamcp_asgi.downstream.roots import Roots
 from metamcp_asgi.downstream.sessions import ClientSession, ClientSessions
+from metamcp_asgi.downstream.stateless import NEEDS_STATE
+from metamcp_asgi.downstream.statuses import later
 from metamcp_asgi.downstream.subscriptions import MAX_URI_LENGTH, Subscriptions
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol import downgrade, hops, jsonrpc, meta, trace
 from metamcp_asgi.protocol.jsonrpc import (
-    INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
-    MISSING_CAPABILITY,
-    RESOURCE_NOT_FOUND,
     Members,
     Message,
     RequestId,
 )
 from metamcp_asgi.protocol.levels import LEVELS
-from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, internal, tool_error
-from metamcp_asgi.protocol.revisions import BATCHES, LEGACY, LISTS, NAME_OF
+from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, away, internal
+from metamcp_asgi.protocol.revisions import BATCHES, LATEST_LEGACY, LEGACY, LISTS, NAME_OF, TASK_RESULT, TASKS_OF_2025
 
 __all__ = ["MAX_BATCH", "Caller", "LegacyRequests"]
 
@@ -47,6 +50,10 @@ MAX_BATCH: Final = 32
 _EMPTY: Final = b"{}"
 _CORE: Final = frozenset({*LISTS, *NAME_OF, "completion/complete"})
 """The methods that the core answers."""
+_TARGET: Final = {**NAME_OF, **dict.fromkeys(TASKS_OF_2025, "taskId")}
+"""The parameter that says what a request is about."""
+
+_Answer: TypeAlias = tuple[bytes, bytes, tuple[int, tuple[tuple[bytes, bytes], ...]] | None]
 
 
 class Caller(Struct, gc=False, frozen=True):
@@ -62,6 +69,12 @@ class _Cancelled(Struct):
     requestId: RequestId  # noqa: N815
 
 
+class _Task(Struct):
+    """A client's wish that its call becomes a task."""
+
+    ttl: int | float | None = None
+
+
 class LegacyRequests:
     """Answers the messages of all legacy sessions.
 
@@ -69,8 +82,10 @@ class LegacyRequests:
         aggregator: The core.
         sessions: The sessions.
         subscriptions: What they have subscribed to.
+        news: Tells them of pages that their users were sent to.
         bus: Leads to the other processes.
         baggage: Whether servers are told the ``baggage`` of a client's trace.
+        stateless: Whether nothing is kept of a session.
     """
 
     def __init__(
@@ -78,16 +93,21 @@ class LegacyRequests:
         aggregator: Aggregator,
         sessions: ClientSessions,
         subscriptions: Subscriptions,
+        news: PageNews,
         bus: Bus,
         *,
         baggage: bool = False,
+        stateless: bool = False,
     ) -> None:
+        self._stateless = stateless
         self._baggage = baggage
         self._aggregator = aggregator
         self._sessions = sessions
         self._subscriptions = subscriptions
         self._asking = Asking(bus)
         self._in_flight = InFlight(bus)
+        self._news = news
+        self._roots = Roots(aggregator.roots_changed, bus)
 
     async def notified(self, caller: Caller, message: Message) -> None:
         """Take a notification.
@@ -95,13 +115,22 @@ class LegacyRequests:
         Raises:
             BusUnavailable: It is for another process, which cannot be told.
         """
-        if message.method != "notifications/cancelled" or message.params is UNSET:
+        if message.method == "notifications/roots/list_changed" and not self._stateless:
+            await self._roots_changed(caller)
+            return
+        # Where it would depend on the process that it comes to, a cancellation is never one: it may be ignored (CN-02).
+        if self._stateless or message.method != "notifications/cancelled" or message.params is UNSET:
             return
         try:
             cancelled = msgspec.json.decode(message.params, type=_Cancelled).requestId
         except msgspec.DecodeError:
             return
         await self._in_flight.cancel(caller.session.sid, cancelled)
+
+    async def _roots_changed(self, caller: Caller) -> None:
+        if caller.session.capabilities.roots_change:
+            principal = None if caller.principal.kind == "anonymous" else caller.principal.id
+            await self._roots.changed(caller.endpoint.name, principal, caller.session.sid.hex())
 
     async def responded(self, caller: Caller, message: Message) -> None:
         """Take a response to a question of ours.
@@ -121,9 +150,10 @@ class LegacyRequests:
         sid = caller.session.sid
         work = self._in_flight.add(sid, request_id, task)
         try:
-            body, rest = await self._answer(caller, message, outlet)
+            body, rest, passing = await self._answer(caller, message, outlet)
             self._in_flight.remove(sid, request_id, work)
-            await outlet.finish(200, body, rest)
+            status, headers = passing or (200, ())
+            await outlet.finish(status, body, rest, headers)
         except asyncio.CancelledError:
             if not work.cancelled:
                 raise
@@ -169,7 +199,7 @@ class LegacyRequests:
                 if isinstance(answer, Exception):
                     raise answer
             # A request that was cancelled gets no response (CN-02).
-            answered = [b"".join(answer) for answer in answers if isinstance(answer, tuple)]
+            answered = [answer[0] + answer[1] for answer in answers if isinstance(answer, tuple)]
             if answered:
                 await outlet.finish(200, b"[%b]" % b",".join(answered))
             else:
@@ -182,43 +212,57 @@ class LegacyRequests:
             await outlet.abandon()
         return True
 
-    async def _answer(self, caller: Caller, message: Message, outlet: Outlet) -> tuple[bytes, bytes]:
-        """Return the response to one request, in two parts."""
+    async def _answer(self, caller: Caller, message: Message, outlet: Outlet) -> _Answer:
+        """Return the response to one request, in two parts, and its status and headers where these are not usual."""
         method = message.method
         assert method is not UNSET
         if not isinstance(request_id := message.id, int | str):
             text = "Invalid request: id must be a string or an integer"
-            return jsonrpc.error_response(None, INVALID_REQUEST, text), b""
+            return jsonrpc.error_response(None, INVALID_REQUEST, text), b"", None
         if method == "ping":
-            return jsonrpc.response(request_id, _EMPTY), b""
+            return jsonrpc.response(request_id, _EMPTY), b"", None
         outcome: Outcome | Page | None
         try:
-            if method in _CORE:
-                outcome = await self._aggregator.call(self._call(caller, method, message, outlet))
+            if method in _CORE or (method in TASKS_OF_2025 and self._has_tasks(caller)):
+                outcome = await self._core(self._call(caller, method, message, outlet))
             else:
                 outcome = await self._own(caller, method, message)
         except ProtocolError as error:
-            return jsonrpc.error_response(request_id, error.code, error.message, error.data), b""
+            return jsonrpc.error_response(request_id, error.code, error.message, error.data), b"", None
         except BusUnavailable:
-            outcome = internal(f"Not possible now: {UNREACHABLE}")
+            outcome = away(f"Not possible now: {UNREACHABLE}")
         if isinstance(outcome, Page):
-            return jsonrpc.response_head(request_id) + outcome.legacy_head, outcome.tail(caller.session.revision)
+            return jsonrpc.response_head(request_id) + outcome.legacy_head, outcome.tail(caller.session.revision), None
         if outcome is None:
-            return jsonrpc.response(request_id, _EMPTY), b""
+            return jsonrpc.response(request_id, _EMPTY), b"", None
         if isinstance(outcome, InputRequired):  # the core asks clients that can be asked, and has others refused
             outcome = internal("The server asks for input that this client cannot give")
         if isinstance(outcome, Failure):
-            return _refusal(request_id, method, outcome), b""
+            return refusal(request_id, method, outcome), b"", later(outcome)
         result = outcome.raw if outcome.members is None else meta.legacy_result(outcome.members)
-        return jsonrpc.response(request_id, downgrade.result(result, method, caller.session.revision)), b""
+        if method == TASK_RESULT:
+            method = "tools/call"
+        return jsonrpc.response(request_id, downgrade.result(result, method, caller.session.revision)), b"", None
+
+    async def _core(self, call: Call) -> Outcome | Page:
+        """Have the core answer a call, and end what is only said in the course of it."""
+        if call.on_progress is None and call.page_done is None:
+            return await self._aggregator.call(call)
+        with ExitStack() as during:
+            for each in (call.page_done, call.on_progress):
+                if isinstance(each, AbstractContextManager):
+                    during.enter_context(each)
+            return await self._aggregator.call(call)
 
     def _call(self, caller: Caller, method: str, message: Message, outlet: Outlet) -> Call:
         params = _params(message)
         try:
             fields = jsonrpc.decode_client(params.pop("_meta")) if "_meta" in params else {}
-            target = msgspec.json.decode(params[NAME_OF[method]], type=str) if method in NAME_OF else ""
+            target = msgspec.json.decode(params[_TARGET[method]], type=str) if method in _TARGET else ""
+            wished = "task" in params and method == "tools/call" and self._has_tasks(caller)
+            task = _task(params["task"]) if wished else None
         except KeyError:
-            raise ProtocolError(INVALID_PARAMS, f"params.{NAME_OF[method]} is missing") from None
+            raise ProtocolError(INVALID_PARAMS, f"params.{_TARGET[method]} is missing") from None
         except msgspec.ValidationError as error:
             raise ProtocolError(INVALID_PARAMS, f"Invalid params: {error}") from None
         session = caller.session
@@ -242,15 +286,23 @@ class LegacyRequests:
             else None,
             hops=through,
             capabilities=session.capabilities,
-            ask=self._asking.asker(session, outlet) if interactive else None,
+            ask=self._asking.asker(session, outlet, target if method == TASK_RESULT else None) if interactive else None,
+            page_done=self._news.teller(session.sid, outlet) if session.capabilities.url else None,
             log_level=level,
             trace=traced,
             on_log=LogRelay(level, outlet),
+            task=task,
         )
+
+    def _has_tasks(self, caller: Caller) -> bool:
+        """Tell whether a session was told that there are tasks (TK-07)."""
+        return not self._stateless and caller.session.revision == LATEST_LEGACY
 
     async def _own(self, caller: Caller, method: str, message: Message) -> Failure | None:
         """Do what concerns the session itself; return why it cannot be."""
         session = caller.session
+        if self._stateless and method in NEEDS_STATE:
+            raise ProtocolError(METHOD_NOT_FOUND, f"Method not found: {method}; this gateway keeps no sessions")
         if method == "logging/setLevel":
             level = _text(message, "level")
             if level not in LEVELS:
@@ -267,6 +319,11 @@ class LegacyRequests:
         raise ProtocolError(code, f"Method not found: {method}")
 
 
+def _task(wish: Raw) -> int:
+    """Return for how many milliseconds a client wants its task kept; 0 where it does not say."""
+    return max(0, int(msgspec.json.decode(wish, type=_Task).ttl or 0))
+
+
 def _params(message: Message) -> Members:
     try:
         return jsonrpc.decode_client(message.params) if message.params is not UNSET else {}
@@ -279,16 +336,3 @@ def _text(message: Message, name: str) -> str:
         return msgspec.json.decode(_params(message)[name], type=str)
     except (KeyError, msgspec.ValidationError):
         raise ProtocolError(INVALID_PARAMS, f"params.{name} must be a string") from None
-
-
-def _refusal(request_id: RequestId, method: str, failure: Failure) -> bytes:
-    """Return a failure in the codes that legacy revisions know (eras.md 2.12)."""
-    if failure.code == MISSING_CAPABILITY:
-        text = f"The server needs a client capability that is not available here: {failure.message}"
-        if method == "tools/call":
-            return jsonrpc.response(request_id, tool_error(text).raw)
-        return jsonrpc.error_response(request_id, INTERNAL_ERROR, text)
-    code = failure.code
-    if method in ("resources/read", "resources/subscribe") and code == INVALID_PARAMS:
-        code = RESOURCE_NOT_FOUND
-    return jsonrpc.error_response(request_id, code, failure.message, failure.data)

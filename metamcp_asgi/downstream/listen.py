@@ -1,7 +1,7 @@
 """``subscriptions/listen``: a modern client hears of changes of the endpoint's lists and resources (SU-01 to SU-05)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -10,12 +10,14 @@ from starlette.types import Receive, Send
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.aggregate.call import Call
+from metamcp_asgi.aggregate.longrunning.listening import NOTIFICATION
 from metamcp_asgi.downstream.reply import send_message
 from metamcp_asgi.downstream.streams import Streams
 from metamcp_asgi.downstream.subscriptions import MAX_URI_LENGTH
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.protocol import jsonrpc, meta
-from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, RequestId, encode
+from metamcp_asgi.protocol.capabilities import TASKS
+from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CAPABILITY, Members, RequestId, encode
 from metamcp_asgi.protocol.outcome import Failure
 from metamcp_asgi.protocol.sse import frame
 from metamcp_asgi.upstream.request import CHANGES, Change
@@ -24,11 +26,12 @@ __all__ = ["serve_listen"]
 
 MAX_URIS: Final = 256
 """How many resources one stream may be about."""
+MAX_TASKS: Final = 64
+"""How many tasks one stream may be about."""
 SUBSCRIBE_SECONDS: Final = 10.0
 """How long the acknowledgement waits for servers; what they have not confirmed by then is not in it."""
 
 _METHOD_OF: Final = {kind: method for method, kind in CHANGES.items()}
-_TASKS: Final = "io.modelcontextprotocol/tasks"
 
 
 class _Filter(msgspec.Struct, rename="camel"):
@@ -75,13 +78,13 @@ async def serve_listen(
             last=frame(jsonrpc.response(request_id, encode({"resultType": "complete", "_meta": subscription.tag}))),
         )
     finally:
-        subscription.end()
+        await subscription.aclose()
 
 
 class _Subscription:
     """What one stream is about, from before its first event to after its last."""
 
-    __slots__ = ("_aggregator", "_call", "_early", "_ends", "_put", "_wanted", "tag")
+    __slots__ = ("_aggregator", "_call", "_early", "_early_tasks", "_ends", "_put", "_unfollow", "_wanted", "tag")
 
     def __init__(self, aggregator: Aggregator, call: Call, wanted: _Filter, request_id: RequestId) -> None:
         self.tag = {meta.SUBSCRIPTION_ID: request_id}
@@ -90,17 +93,22 @@ class _Subscription:
         self._wanted = wanted
         self._ends: list[Callable[[], None]] = []
         self._early: list[str] = []
+        self._early_tasks: dict[bytes, Members] = {}
+        self._unfollow: Callable[[], Awaitable[None]] | None = None
         self._put: Callable[[bytes], None] | None = None
 
     async def begin(self) -> dict[str, Any]:
-        """Subscribe to the resources; return what the client will hear of, the honoured subset of its filter."""
+        """Subscribe to resources and tasks; return what the client will hear of, the honoured subset of its filter."""
         uris = list(dict.fromkeys(self._wanted.resource_subscriptions))
         async with asyncio.TaskGroup() as group:
             attempts = [group.create_task(self._subscribe(uri)) for uri in uris]
+            followed = group.create_task(self._follow())
         kinds = [f"{kind}ListChanged" for kind in _METHOD_OF if getattr(self._wanted, f"{kind}_list_changed")]
         honoured: dict[str, Any] = dict.fromkeys(kinds, True)
         if subscribed := [uri for uri, attempt in zip(uris, attempts, strict=True) if attempt.result()]:
             honoured["resourceSubscriptions"] = subscribed
+        if followed.result():
+            honoured["taskIds"] = followed.result()
         return honoured
 
     def listen(self, put: Callable[[bytes], None]) -> Callable[[], None]:
@@ -109,12 +117,16 @@ class _Subscription:
         # Nothing may come before the acknowledgement (SU-01), so what was early has waited.
         for uri in self._early:
             self._updated(uri)
+        for task in self._early_tasks.values():
+            self._told(task)
         return self._aggregator.listen(self._call.endpoint, self._changed)
 
-    def end(self) -> None:
-        """Want to hear of no resource any more."""
+    async def aclose(self) -> None:
+        """Want to hear of no resource and no task any more."""
         while self._ends:
             self._ends.pop()()
+        if self._unfollow is not None:
+            await self._unfollow()
 
     def event(self, method: str, **params: Any) -> bytes:
         """Return a notification of this subscription as an event."""
@@ -132,6 +144,24 @@ class _Subscription:
             return False
         self._ends.append(subscribed)
         return True
+
+    async def _follow(self) -> list[str]:
+        if not self._wanted.task_ids:
+            return []
+        tokens = list(dict.fromkeys(self._wanted.task_ids))
+        try:
+            async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                followed, self._unfollow = await self._aggregator.follow(self._call, tokens, self._told)
+        except TimeoutError:
+            return []
+        return followed
+
+    def _told(self, task: Members) -> None:
+        if self._put is not None:
+            self._put(self.event(NOTIFICATION, **task))
+        else:
+            # Nothing may come before the acknowledgement (SU-01); of what was early, the last word counts.
+            self._early_tasks[bytes(task["taskId"])] = task
 
     def _changed(self, kinds: list[Change]) -> None:
         assert self._put is not None
@@ -161,7 +191,9 @@ def _read(call: Call) -> _Filter:
         raise ProtocolError(INVALID_PARAMS, f"resourceSubscriptions has more than {MAX_URIS} URIs")
     if any(len(uri) > MAX_URI_LENGTH for uri in wanted.resource_subscriptions):
         raise ProtocolError(INVALID_PARAMS, f"resourceSubscriptions has a URI of more than {MAX_URI_LENGTH} characters")
-    if wanted.task_ids and _TASKS.encode() not in call.capabilities.extensions:
-        data: dict[str, Any] = {"requiredCapabilities": {"extensions": {_TASKS: {}}}}
-        raise ProtocolError(MISSING_CAPABILITY, f"taskIds needs the extension {_TASKS}", data)
+    if wanted.task_ids and not call.capabilities.tasks:
+        data: dict[str, Any] = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+        raise ProtocolError(MISSING_CAPABILITY, f"taskIds needs the extension {TASKS}", data)
+    if len(wanted.task_ids) > MAX_TASKS:
+        raise ProtocolError(INVALID_PARAMS, f"taskIds has more than {MAX_TASKS} tasks")
     return wanted

@@ -4,7 +4,9 @@ The order in which a request can fail is the specification's and the conformance
 """
 
 import asyncio
-from typing import Final
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -21,6 +23,7 @@ from metamcp_asgi.downstream.listen import serve_listen
 from metamcp_asgi.downstream.log_relay import LogRelay, read_level
 from metamcp_asgi.downstream.progress import ProgressRelay
 from metamcp_asgi.downstream.reply import Reply, send_empty, send_message
+from metamcp_asgi.downstream.statuses import later
 from metamcp_asgi.downstream.streams import Streams
 from metamcp_asgi.errors import MetaMCPError, ProtocolError
 from metamcp_asgi.protocol import hops, jsonrpc, meta, trace
@@ -49,6 +52,9 @@ WATCH_AFTER: Final = 0.05
 """Seconds before a request's client is watched for leaving. A call that ends sooner is spared the cost; a client that
 left meanwhile is noticed all the same."""
 
+_SILENT: Final = nullcontext()
+"""In place of the progress of a call whose client wants none."""
+
 _NOT_CACHEABLE: Final[Members] = {"ttlMs": Raw(b"0"), "cacheScope": Raw(b'"private"')}
 """What a cacheable result says where its server said nothing (CA-01, CA-08)."""
 
@@ -62,6 +68,9 @@ _STATUS: Final = {
 }
 """Where the specification demands a status; every other error is a 200, because a 400 that is not one of these would
 send some clients back to ``initialize`` (eras.md 5-A)."""
+
+
+_Answer: TypeAlias = tuple[int, bytes, bytes, Iterable[tuple[bytes, bytes]]]
 
 
 class ModernLeg:
@@ -126,15 +135,17 @@ class ModernLeg:
 
     async def _serve(self, call: Call, request_id: RequestId, declared: Raw, receive: Receive, send: Send) -> None:
         reply = Reply(send, self._keepalive)
+        progress: AbstractContextManager[None] = _SILENT
         if (token := call.meta.pop(meta.PROGRESS_TOKEN, None)) is not None:
-            call.on_progress = ProgressRelay(token, reply)
+            call.on_progress = progress = ProgressRelay(token, reply)
         if call.log_level is not None:
             call.on_log = LogRelay(call.log_level, reply)
         watch = _Watch(receive, reply, self._watch_after)
         try:
-            status, body, rest = await self._answer(call, request_id, declared)
+            with progress:
+                status, body, rest, headers = await self._answer(call, request_id, declared)
             watch.stop()
-            await reply.finish(status, body, rest)
+            await reply.finish(status, body, rest, headers)
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
@@ -145,12 +156,12 @@ class ModernLeg:
             watch.stop()
             await reply.abandon()
 
-    async def _answer(self, call: Call, request_id: RequestId, declared: Raw) -> tuple[int, bytes, bytes]:
-        """Return the status of the response, and its body in two parts."""
+    async def _answer(self, call: Call, request_id: RequestId, declared: Raw) -> _Answer:
+        """Return the status of the response, its body in two parts, and its further headers."""
         if call.method == "server/discover":
             private = call.principal.kind != "anonymous"
             result = discover_result(self._aggregator.instructions(call.endpoint), private=private)
-            return 200, jsonrpc.response(request_id, result), b""
+            return 200, jsonrpc.response(request_id, result), b"", ()
         try:
             outcome = await self._aggregator.call(call)
         except ProtocolError as error:
@@ -159,15 +170,18 @@ class ModernLeg:
             members = outcome.split()
             if call.method == "resources/read":
                 members = {**_NOT_CACHEABLE, **members}
-            return 200, jsonrpc.response(request_id, meta.modern_result(members, SERVER_INFO_JSON)), b""
+            return 200, jsonrpc.response(request_id, meta.modern_result(members, SERVER_INFO_JSON)), b"", ()
         if isinstance(outcome, Page):
-            return 200, jsonrpc.response_head(request_id) + outcome.modern_head(), outcome.modern_tail
+            return 200, jsonrpc.response_head(request_id) + outcome.modern_head(), outcome.modern_tail, ()
         if isinstance(outcome, InputRequired):
-            return 200, jsonrpc.response(request_id, input_required(outcome)), b""
+            return 200, jsonrpc.response(request_id, input_required(outcome)), b"", ()
         if outcome.code == MISSING_CAPABILITY and not really_lacks(declared, outcome):
             outcome = internal("The server needs a client capability that this gateway does not relay", outcome)
         body = jsonrpc.error_response(request_id, outcome.code, outcome.message, outcome.data)
-        return _STATUS.get(outcome.code, 200), body, b""
+        if (passing := later(outcome)) is not None:
+            status, headers = passing
+            return status, body, b"", headers
+        return _STATUS.get(outcome.code, 200), body, b"", ()
 
 
 class NotAcceptable(MetaMCPError):

@@ -6,11 +6,13 @@
 - 422 for arguments that are no JSON object, or that the server refuses, in FastAPI's shape.
 - 422 for a tool that needs the user's input, unless the call says that there is a user (``openapi_interactive.py``).
 - 502 for a server that is down or broke the protocol, 504 for one that did not answer in time.
+- 429 for a tool that is called too often, 503 where another process is out of reach, with ``Retry-After``.
 
 Knows statuses and bodies; knows nothing of how a call is made.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 from starlette.types import Scope, Send
@@ -18,6 +20,7 @@ from starlette.types import Scope, Send
 from metamcp_asgi.aggregate.page import Page
 from metamcp_asgi.asgi.answers import send_json, send_refusal
 from metamcp_asgi.downstream.openapi_interactive import answered
+from metamcp_asgi.downstream.statuses import later
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.protocol import meta
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, MISSING_CAPABILITY, encode
@@ -25,12 +28,16 @@ from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Resul
 
 __all__ = ["Refused", "Unprocessable", "send_outcome"]
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
 _STATUS: Final = {
     "refused": (403, "Tool access denied"),
     "unknown": (404, "Tool not found"),
     "unavailable": (502, "Tool execution failed"),
     "timeout": (504, "Tool execution timed out"),
     "server": (502, "Tool execution failed"),
+    "away": (503, "Tool execution failed"),
+    "limited": (429, "Rate limit exceeded"),
 }
 
 
@@ -42,18 +49,18 @@ class Refused(MetaMCPError):
         error: What is wrong, in MetaMCP's words.
         message: The same for a person, with what would be right.
         allow: The methods that are allowed, for a 405.
+        headers: More headers, names in lower case.
     """
 
-    def __init__(self, status: int, error: str, message: str, allow: str = "") -> None:
+    def __init__(self, status: int, error: str, message: str, allow: str = "", headers: Headers = ()) -> None:
         self._status = status
         self._body = {"error": error, "message": message}
-        self._allow = allow
+        self._headers = [(b"allow", allow.encode()), *headers] if allow else headers
         super().__init__(message)
 
     async def send(self, scope: Scope, send: Send) -> None:
         """Answer so."""
-        allow = [(b"allow", self._allow.encode())] if self._allow else []
-        await send_refusal(scope, send, self._status, self._body, allow)
+        await send_refusal(scope, send, self._status, self._body, self._headers)
 
 
 class Unprocessable(MetaMCPError):
@@ -105,6 +112,8 @@ async def send_outcome(scope: Scope, send: Send, outcome: Outcome | Page, *, int
         if outcome.code == MISSING_CAPABILITY:
             text = f"The server needs a client capability that is not available here: {message}"
             raise Unprocessable(text, kind="missing_capability")
+        if (passing := later(outcome)) is not None:
+            raise Refused(passing[0], _STATUS[outcome.cause][1], message, headers=passing[1])
     else:
         assert isinstance(outcome, Result)
         message = msgspec.json.decode(outcome.raw)["content"][0]["text"]

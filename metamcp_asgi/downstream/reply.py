@@ -44,8 +44,10 @@ class Outlet(Protocol):
     def hold(self, gone: Callable[[], None]) -> Callable[[], None]:
         """Have ``gone`` called when the client has left and does not come back; return what ends that."""
 
-    async def finish(self, status: int, body: bytes, rest: bytes = b"") -> None:
-        """Send the response message, in one or two parts; ``status`` counts where there is a choice."""
+    async def finish(
+        self, status: int, body: bytes, rest: bytes = b"", headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Send the response message, in one or two parts; ``status`` and ``headers`` count where there is a choice."""
 
     async def finish_silently(self) -> None:
         """End without a response: the request was cancelled (CN-02)."""
@@ -154,20 +156,23 @@ class Reply:
             self._leave()
         return partial(self._release, key)
 
-    async def finish(self, status: int, body: bytes, rest: bytes = b"") -> None:
-        """Send the response message, on the stream if there is one; then the status no longer matters.
+    async def finish(
+        self, status: int, body: bytes, rest: bytes = b"", headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Send the response message, on the stream if there is one; then status and headers no longer matter.
 
         Args:
             status: HTTP status.
             body: The message, or its beginning.
             rest: The rest of the message: a large part that is prepared is not copied.
+            headers: More headers, names in lower case.
         """
         self._stop_timer()
         if self._pump is not None:
             self._put(frame(body + rest))
             await self._end(self._pump)
             return
-        await send_message(self._send, status, body, rest=rest)
+        await send_message(self._send, status, body, headers, rest=rest)
 
     async def finish_silently(self) -> None:
         """End the response without a message: the request was cancelled (CN-02)."""

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from metamcp_asgi.bus.protocol import Bus
+from metamcp_asgi.config.snapshot import ANONYMOUS
 from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.sealed import KeyRing
 
@@ -23,6 +24,11 @@ __all__ = ["LIFETIME", "ClientSession", "ClientSessions"]
 
 LIFETIME: Final = 7 * 24 * 3600
 """Seconds after which a session id is no longer known; a client then starts anew, as it must (T-70)."""
+LIFETIME_OF_STRANGERS: Final = 24 * 3600
+"""The same for a session that anybody can open."""
+MAX_FACTS_OF_STRANGERS: Final = 10_000
+"""Facts that the strangers of one endpoint may have kept on the bus at once, and in each of their lifetimes. Of more,
+processes are told, and only one that was not there does not know."""
 REMEMBERED: Final = 4096
 """How many opened ids, and sixteen times as many ended sessions and log levels, are kept."""
 
@@ -91,7 +97,7 @@ class ClientSessions:
         if (
             session.endpoint != endpoint
             or session.principal != principal
-            or session.since + LIFETIME < time.time()
+            or _left(session) <= 0
             or session.sid in self._ended
         ):
             return None
@@ -108,7 +114,7 @@ class ClientSessions:
             BusUnavailable: Other processes cannot be told.
         """
         if not self._bus.alone:
-            await self._bus.put(_key(session.sid, "ended"), b"1", _left(session))
+            await self._put(session, "ended", b"1")
             await self._bus.publish(_TOPIC, msgspec.msgpack.encode(_News(session.sid, None)))
         self._end(session.sid)
 
@@ -123,9 +129,17 @@ class ClientSessions:
             BusUnavailable: Other processes cannot be told.
         """
         if not self._bus.alone:
-            await self._bus.put(_key(session.sid, "level"), level.encode(), _left(session))
+            await self._put(session, "level", level.encode())
             await self._bus.publish(_TOPIC, msgspec.msgpack.encode(_News(session.sid, level)))
         _keep(self._levels, session.sid, level, 16 * REMEMBERED)
+
+    async def _put(self, session: ClientSession, fact: str, value: bytes) -> None:
+        if session.principal == ANONYMOUS.id and self._bus.take is not None:
+            bucket = ("strangers", MAX_FACTS_OF_STRANGERS, float(LIFETIME_OF_STRANGERS))
+            full, _ = await self._bus.take(f"facts {session.endpoint}", [bucket])
+            if full >= 0:
+                return
+        await self._bus.put(_key(session.sid, fact), value, max(1.0, _left(session)))
 
     async def _ask(self, session: ClientSession) -> None:
         """Learn what other processes were told of a session before this one heard of it."""
@@ -174,4 +188,5 @@ def _key(sid: bytes, fact: str) -> str:
 
 def _left(session: ClientSession) -> float:
     """Return the seconds that a session can still be used."""
-    return max(1.0, session.since + LIFETIME - time.time())
+    lifetime = LIFETIME_OF_STRANGERS if session.principal == ANONYMOUS.id else LIFETIME
+    return session.since + lifetime - time.time()

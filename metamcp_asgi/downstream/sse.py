@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import parse_qs, quote
 
@@ -307,7 +307,9 @@ class _Outlet:
     def hold(self, gone: Callable[[], None]) -> Callable[[], None]:
         return _nothing  # with its client, the whole session goes
 
-    async def finish(self, status: int, body: bytes, rest: bytes = b"") -> None:
+    async def finish(
+        self, status: int, body: bytes, rest: bytes = b"", headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
         await self._put.place(frame(body + rest))
 
     async def fail(self, message: Message | list[Message]) -> None:

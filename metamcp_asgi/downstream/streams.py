@@ -5,13 +5,13 @@ the same session (T-57), or by ``close`` when the process stops.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Final, Protocol
 
 from starlette.types import Receive, Send
 
+from metamcp_asgi.aggregate.shares import Most, Shares
 from metamcp_asgi.config.snapshot import Principal
 from metamcp_asgi.downstream.reply import STREAM_HEADERS
 from metamcp_asgi.protocol.sse import KEEP_ALIVE
@@ -47,35 +47,32 @@ class Streams:
     """The open streams of this process.
 
     Args:
-        limit: How many may be open; a quarter of them by one principal on one endpoint.
+        limit: How many may be open; a quarter of them by one principal on one endpoint, and a quarter of that by one
+            address of strangers.
         keepalive: Seconds of silence before a comment is sent.
     """
 
     def __init__(self, limit: int, keepalive: float) -> None:
-        self._limit = limit
-        self._share = max(limit // 4, LEAST_SHARE)
+        share = max(limit // 4, LEAST_SHARE)
+        self._most = Most(limit, share, share, max(share // 4, LEAST_SHARE))
+        self._shares = Shares()
         self._keepalive = keepalive
         self._open: set[_Stream] = set()
-        self._taken: Counter[tuple[str, str]] = Counter()
         self._by_key: dict[bytes, _Stream] = {}
         self._closing = False
 
     def full(self, endpoint: str, principal: Principal) -> bool:
         """Tell whether somebody may open no further stream on an endpoint; strangers share what one principal has."""
-        taken = self._taken
-        return self._closing or taken.total() >= self._limit or taken[endpoint, principal.id] >= self._share
+        return self._closing or self._shares.full(endpoint, principal, self._most)
 
     @contextmanager
     def reserved(self, endpoint: str, principal: Principal) -> Iterator[None]:
         """Count a stream that is about to be opened, as long as the context lasts."""
-        key = (endpoint, principal.id)
-        self._taken[key] += 1
+        self._shares.take(endpoint, principal)
         try:
             yield
         finally:
-            self._taken[key] -= 1
-            if not self._taken[key]:
-                del self._taken[key]
+            self._shares.give_back(endpoint, principal)
 
     async def serve(
         self,

@@ -31,7 +31,8 @@ class Capabilities(Struct, frozen=True, array_like=True):
     """The capabilities of a client, as far as servers depend on them.
 
     ``form`` and ``url`` are the modes of elicitation; ``tools`` and ``context`` are parts of sampling; ``extensions``
-    is the JSON of those extensions that pass through a gateway, empty for none.
+    is the JSON of those extensions that pass through a gateway, empty for none; ``roots_change`` says that the client
+    tells of changes of its roots, as legacy ones may.
     """
 
     form: bool = False
@@ -41,6 +42,7 @@ class Capabilities(Struct, frozen=True, array_like=True):
     context: bool = False
     roots: bool = False
     extensions: bytes = b""
+    roots_change: bool = False
 
     @property
     def short(self) -> bool:
@@ -79,9 +81,13 @@ class Capabilities(Struct, frozen=True, array_like=True):
             return self.url if mode == "url" else self.form and mode == "form"
         return self.sampling if method == "sampling/createMessage" else self.roots and method == "roots/list"
 
-    def json(self) -> bytes:
-        """Return the ``ClientCapabilities`` object, which is the same in all revisions that know its members."""
-        return _json(self) if self.short else _json.__wrapped__(self)
+    def json(self, *, legacy: bool = False) -> bytes:
+        """Return the ``ClientCapabilities`` object, which is the same in all revisions that know its members.
+
+        Args:
+            legacy: Whether it is for a revision in which roots have ``listChanged``.
+        """
+        return _json(self, legacy) if self.short else _json.__wrapped__(self, legacy)
 
 
 NOTHING: Final = Capabilities()
@@ -106,7 +112,7 @@ def read(declared: bytes) -> Capabilities:
 @lru_cache(_KEPT)
 def _read(declared: bytes) -> Capabilities:
     given = msgspec.json.decode(declared, type=dict[str, Any])
-    elicitation, sampling = given.get("elicitation"), given.get("sampling")
+    elicitation, sampling, roots = given.get("elicitation"), given.get("sampling"), given.get("roots")
     modes = elicitation if isinstance(elicitation, dict) else None
     parts = sampling if isinstance(sampling, dict) else {}
     extensions = given.get("extensions")
@@ -118,15 +124,16 @@ def _read(declared: bytes) -> Capabilities:
         sampling=isinstance(sampling, dict),
         tools="tools" in parts,
         context="context" in parts,
-        roots=isinstance(given.get("roots"), dict),
+        roots=isinstance(roots, dict),
         extensions=encode(passed) if passed else b"",
+        roots_change=isinstance(roots, dict) and roots.get("listChanged") is True,
     )
     # One object for the most frequent case, which legs can tell by its identity.
     return NOTHING if told == NOTHING else told
 
 
 @lru_cache(_KEPT)
-def _json(capabilities: Capabilities) -> bytes:
+def _json(capabilities: Capabilities, legacy: bool) -> bytes:
     told: dict[str, Any] = {}
     if capabilities.form or capabilities.url:
         # An empty object means forms only (EL-01), and revisions that know no modes want it empty.
@@ -137,7 +144,7 @@ def _json(capabilities: Capabilities) -> bytes:
         parts = {"tools": capabilities.tools, "context": capabilities.context}
         told["sampling"] = {part: {} for part, declared in parts.items() if declared}
     if capabilities.roots:
-        told["roots"] = {}
+        told["roots"] = {"listChanged": True} if legacy and capabilities.roots_change else {}
     if capabilities.extensions:
         told["extensions"] = Raw(capabilities.extensions)
     return encode(told)

@@ -12,13 +12,14 @@ import msgspec
 from msgspec import Raw
 
 from metamcp_asgi.protocol.jsonrpc import Members, decode_members, encode
+from metamcp_asgi.protocol.meta import PROGRESS_TOKEN, RELATED_TASK
 from metamcp_asgi.protocol.revisions import LEGACY
 
 __all__ = ["answer_for", "question_for"]
 
 _NOVEMBER_2025, _JUNE_2025, _MARCH_2025, _NOVEMBER_2024 = LEGACY
 
-_OF_A_HOP: Final = ("progressToken", "io.modelcontextprotocol/related-task")
+_OF_A_HOP: Final = (PROGRESS_TOKEN, RELATED_TASK)
 _MEDIA: Final = {
     _JUNE_2025: ("text", "image", "audio"),
     _MARCH_2025: ("text", "image", "audio"),

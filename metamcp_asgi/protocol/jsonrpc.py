@@ -23,6 +23,7 @@ __all__ = [
     "METHOD_NOT_FOUND",
     "MISSING_CAPABILITY",
     "PARSE_ERROR",
+    "RATE_LIMITED",
     "RESOURCE_NOT_FOUND",
     "UNSUPPORTED_VERSION",
     "ErrorObject",
@@ -53,6 +54,8 @@ RESOURCE_NOT_FOUND: Final = -32002
 HEADER_MISMATCH: Final = -32020
 MISSING_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
+RATE_LIMITED: Final = 42900
+"""Of ours, outside of what JSON-RPC and MCP keep for themselves (eras.md 2.12)."""
 
 RequestId: TypeAlias = int | str
 Members: TypeAlias = dict[str, Raw]

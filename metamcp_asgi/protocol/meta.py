@@ -16,6 +16,7 @@ __all__ = [
     "LOG_LEVEL",
     "PROGRESS_TOKEN",
     "PROTOCOL_VERSION",
+    "RELATED_TASK",
     "SERVER_INFO",
     "SUBSCRIPTION_ID",
     "UNAVAILABLE",
@@ -31,6 +32,8 @@ LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
 SERVER_INFO: Final = "io.modelcontextprotocol/serverInfo"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 PROGRESS_TOKEN: Final = "progressToken"
+RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
+"""Ties a message to a task of 2025-11-25."""
 UNAVAILABLE: Final = "io.github.metamcp-asgi/unavailableServers"
 """Our own key on list results: which servers are missing from the list, and why."""
 

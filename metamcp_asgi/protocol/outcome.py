@@ -4,13 +4,14 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Raw, Struct
 
-from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, Members, decode_members, encode
+from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, RATE_LIMITED, Members, decode_members, encode
 
-__all__ = ["Cause", "Failure", "InputRequired", "Outcome", "Result", "internal", "tool_error"]
+__all__ = ["Cause", "Failure", "InputRequired", "Outcome", "Result", "away", "internal", "limited", "tool_error"]
 
-Cause: TypeAlias = Literal["server", "unknown", "refused", "unavailable", "timeout"]
+Cause: TypeAlias = Literal["server", "unknown", "refused", "unavailable", "timeout", "away", "limited"]
 """Where an outcome comes from: it is the server's own word; or ours, because nothing of that name is published, the
-tool is switched off, the server could not do it, or did not answer in time. MCP has text for these, HTTP a status."""
+tool is switched off, the server could not do it, or did not answer in time; the processes of the gateway cannot reach
+each other, or a rate is too high. MCP has text for these, HTTP a status."""
 
 
 class Result(Struct, gc=False):
@@ -65,3 +66,18 @@ def internal(message: str, upstream: Failure | None = None) -> Failure:
     if upstream.data is not None:
         original["data"] = upstream.data
     return Failure(INTERNAL_ERROR, message, {"upstream": original})
+
+
+def away(message: str) -> Failure:
+    """Return the error of a call that another process of this gateway would have to answer, which is out of reach."""
+    return Failure(INTERNAL_ERROR, message, cause="away")
+
+
+def limited(message: str, seconds: int) -> Failure:
+    """Return the error of a call that came too soon.
+
+    Args:
+        message: What the limit is.
+        seconds: When the next one is admitted, at least 1.
+    """
+    return Failure(RATE_LIMITED, message, {"retryAfter": seconds}, "limited")

@@ -15,7 +15,9 @@ __all__ = [
     "MODERN",
     "MODERN_METHODS",
     "NAME_OF",
+    "TASKS_OF_2025",
     "TASK_METHODS",
+    "TASK_RESULT",
     "negotiate",
 ]
 
@@ -40,6 +42,10 @@ NAME_OF: Final = {"tools/call": "name", "prompts/get": "name", "resources/read":
 
 TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 """What the tasks extension adds (SEP-2663)."""
+
+TASK_RESULT: Final = "tasks/result"
+TASKS_OF_2025: Final = frozenset({"tasks/get", TASK_RESULT, "tasks/cancel"})
+"""The methods of the tasks of 2025-11-25, and of no other revision. ``tasks/list`` is optional, and not served."""
 
 MIRRORED: Final = {**NAME_OF, **dict.fromkeys(TASK_METHODS, "taskId")}
 """The parameters that modern clients mirror in ``Mcp-Name`` (T-17)."""

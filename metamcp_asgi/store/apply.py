@@ -183,7 +183,7 @@ class _Applying:
             "max_rate_seconds": rate and rate.seconds,
             "client_max_rate": client and client.max_rate,
             "client_max_rate_seconds": client and client.seconds,
-            "client_max_rate_strategy": client and ("header" if client.header else "ip"),
+            "client_max_rate_strategy": client and client.strategy,
             "client_max_rate_header": client and client.header,
         }
         row = self.scope.endpoints.get(wanted.name)

@@ -189,7 +189,7 @@ async def _namespaces(tx: Reader, only: Ids) -> dict[uuid.UUID, NamespaceRow]:
 def _endpoint(row: Row[Any]) -> EndpointRow:
     limit = row.max_rate is not None and row.max_rate_seconds is not None
     client_limit = row.client_max_rate is not None and row.client_max_rate_seconds is not None
-    by_header = row.client_max_rate_strategy == "header"
+    strategy = row.client_max_rate_strategy
     config = snapshot.Endpoint(
         name=row.name,
         namespace="",
@@ -198,7 +198,10 @@ def _endpoint(row: Row[Any]) -> EndpointRow:
         query_param_auth=row.query_param_auth,
         rate_limit=snapshot.RateLimit(row.max_rate, row.max_rate_seconds) if limit else None,
         client_rate_limit=snapshot.ClientRateLimit(
-            row.client_max_rate, row.client_max_rate_seconds, row.client_max_rate_header if by_header else None
+            row.client_max_rate,
+            row.client_max_rate_seconds,
+            row.client_max_rate_header if strategy == "header" else None,
+            strategy == "principal",
         )
         if client_limit
         else None,

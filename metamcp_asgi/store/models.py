@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, validates
 
-from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, EraChoice, PrefixRule, Sharing, TransportKind
+from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, ClientStrategy, EraChoice, PrefixRule, Sharing, TransportKind
 from metamcp_asgi.store.columns import Base, Json, Kept, UTCDateTime, now
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 Role: TypeAlias = Literal["admin", "member"]
-RateStrategy: TypeAlias = Literal["ip", "header"]
 
 
 def _owned(table: str) -> tuple[Index, ...]:
@@ -154,7 +153,7 @@ class Endpoint(Kept, Base, kw_only=True):
     max_rate_seconds: Mapped[float | None] = mapped_column(Double, default=None)
     client_max_rate: Mapped[int | None] = mapped_column(default=None)
     client_max_rate_seconds: Mapped[float | None] = mapped_column(Double, default=None)
-    client_max_rate_strategy: Mapped[RateStrategy | None] = mapped_column(String(10), default=None)
+    client_max_rate_strategy: Mapped[ClientStrategy | None] = mapped_column(String(10), default=None)
     client_max_rate_header: Mapped[str | None] = mapped_column(String(200), default=None)
 
 

@@ -195,7 +195,10 @@ def _namespace(
 def _endpoint(row: Endpoint, namespace: str) -> compiled.Endpoint:
     client: ClientRateLimit | None = None
     if row.client_max_rate is not None and row.client_max_rate_seconds is not None:
-        client = ClientRateLimit(row.client_max_rate, row.client_max_rate_seconds, row.client_max_rate_header)
+        by_principal = row.client_max_rate_strategy == "principal"
+        client = ClientRateLimit(
+            row.client_max_rate, row.client_max_rate_seconds, row.client_max_rate_header, by_principal
+        )
     return compiled.Endpoint(
         name=row.name,
         namespace=namespace,

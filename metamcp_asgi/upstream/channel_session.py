@@ -59,11 +59,15 @@ class ChannelSession:
         """Send a request and return its outcome; see ``Session.send``."""
         if self._level is not None and request.log_level is not None and request.on_log is not None:
             await self._level.need(request.log_level)
-        return await self._send(request)
+        return await self._send(request, request.on_event)
 
     async def watch(self, uris: frozenset[str]) -> Mapping[str, Failure]:
         """Be told of updates of exactly these resources; see ``Session.watch``."""
         return await self._watch.watch(uris)
+
+    def roots_changed(self) -> None:
+        """Tell the server that it may ask for other roots; see ``Session.roots_changed``."""
+        self._channel.dialogue.roots_changed()
 
     async def aclose(self) -> None:
         """Stop the transport, then the channel."""

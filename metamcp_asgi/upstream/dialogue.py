@@ -17,7 +17,7 @@ from metamcp_asgi.errors import UpstreamError
 from metamcp_asgi.protocol import jsonrpc
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, Message, RequestId
 from metamcp_asgi.protocol.outcome import Failure
-from metamcp_asgi.protocol.revisions import LATEST_LEGACY, NAME_OF
+from metamcp_asgi.protocol.revisions import LATEST_LEGACY, NAME_OF, TASK_RESULT
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream import questions
 from metamcp_asgi.upstream.request import Answer, Question, Request, Terms
@@ -31,7 +31,9 @@ ROOTS_WAIT: Final = 2.0
 MAX_OPEN: Final = 64
 """How many questions of one session may be open at once."""
 
+_ASKING: Final = frozenset({*NAME_OF, TASK_RESULT})
 _PONG: Final = b"{}"
+_ROOTS_CHANGED: Final = jsonrpc.notification("notifications/roots/list_changed")
 _DEFECT: Final = Answer(failure=Failure(INTERNAL_ERROR, "The client could not be asked"))
 _TOO_MANY: Final = Answer(failure=Failure(INTERNAL_ERROR, f"More than {MAX_OPEN} questions are open"))
 
@@ -43,7 +45,7 @@ class Turn:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.eligible = request.ask is not None and request.method in NAME_OF
+        self.eligible = request.ask is not None and request.method in _ASKING
         """Whether the client can be asked in the course of it (MR-01, SEP-2260)."""
 
 
@@ -63,7 +65,7 @@ class Dialogue:
         send: Sends one message; may raise ``UpstreamError``.
     """
 
-    __slots__ = ("_capabilities", "_open", "_send", "_tasks", "_turns", "revision")
+    __slots__ = ("_capabilities", "_open", "_roots_changed", "_send", "_tasks", "_turns", "revision")
 
     def __init__(self, terms: Terms, send: Callable[[bytes], Awaitable[None]]) -> None:
         self.revision = LATEST_LEGACY
@@ -72,6 +74,7 @@ class Dialogue:
         self._send = send
         self._open: dict[RequestId, _Open] = {}
         self._turns: set[Turn] = set()
+        self._roots_changed = False
         self._tasks = Tasks()
 
     def begin(self, request: Request) -> Turn | None:
@@ -81,11 +84,27 @@ class Dialogue:
         turn = Turn(request)
         self._turns.add(turn)
         if turn.eligible:
+            if self._roots_changed:
+                self._say(_ROOTS_CHANGED)
+                self._roots_changed = False
             for number, waiting in list(self._open.items()):
                 if waiting.turn is None:
                     waiting.task.cancel()
                     self._ask(turn, number, Question(waiting.method))
         return turn
+
+    def roots_changed(self) -> None:
+        """Tell the server that the client's roots have changed: at once, or when the next request is sent.
+
+        It is going to ask for them, and a client can only be asked in the course of a request (SEP-2260). In between,
+        the server would have to be told that there are none.
+        """
+        if not self._capabilities.roots_change:
+            return
+        if any(turn.eligible for turn in self._turns):
+            self._say(_ROOTS_CHANGED)
+        else:
+            self._roots_changed = True
 
     def end(self, turn: Turn | None) -> list[bytes]:
         """Note that a request is over.

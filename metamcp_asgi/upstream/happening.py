@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from metamcp_asgi.upstream.request import Change
 
-__all__ = ["Happening", "Over", "Updated"]
+__all__ = ["Completed", "Happening", "Over", "Updated"]
 
 
 class Updated(Struct, frozen=True):
@@ -17,8 +17,14 @@ class Updated(Struct, frozen=True):
     uri: str
 
 
-Happening = Literal["ready", "lost"] | Change | Updated
-"""What a server tells its listener: its state changed, or one of its lists, or a resource."""
+class Completed(Struct, frozen=True):
+    """A user is through with the page to which the server has sent them under this id."""
+
+    elicitation_id: str
+
+
+Happening = Literal["ready", "lost"] | Change | Updated | Completed
+"""What a server tells its listener: its state changed, or one of its lists, or a resource, or a user is through."""
 
 
 class Over:
@@ -41,6 +47,10 @@ class Over:
     def updated(self, uri: str) -> None:
         """Pass on that a resource has changed."""
         self._happened(Updated(uri))
+
+    def completed(self, elicitation_id: str) -> None:
+        """Pass on that a user is through with a page."""
+        self._happened(Completed(elicitation_id))
 
     def lost(self, reason: str) -> None:
         """Keep the reason; the first one counts."""

@@ -150,6 +150,10 @@ class LegacyHTTP:
         """Be told of updates of exactly these resources; see ``Session.watch``."""
         return await self._watch.watch(uris)
 
+    def roots_changed(self) -> None:
+        """Tell the server that it may ask for other roots; see ``Session.roots_changed``."""
+        self._dialogue.roots_changed()
+
     async def aclose(self) -> None:
         """Stop listening and end the session at the server."""
         await self._tasks.aclose()

@@ -82,11 +82,14 @@ class ModernHTTP:
 
     async def send(self, request: Request) -> Outcome:
         """Send a request and return its outcome; see ``Session.send``."""
-        return await self._send(request, None)
+        return await self._send(request, request.on_event)
 
     async def watch(self, uris: frozenset[str]) -> Mapping[str, Failure]:
         """Be told of updates of exactly these resources; see ``Session.watch``."""
         return await self._listener.watch(uris)
+
+    def roots_changed(self) -> None:
+        """Nothing to tell: a modern server asks with each call."""
 
     async def aclose(self) -> None:
         """Stop listening; there is nothing else to end."""

@@ -4,11 +4,11 @@ from typing import Literal, Protocol
 
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.protocol.outcome import Failure, Outcome
-from metamcp_asgi.upstream.happening import Happening, Updated
+from metamcp_asgi.upstream.happening import Completed, Happening, Updated
 from metamcp_asgi.upstream.request import Peer, Request
 from metamcp_asgi.upstream.sharing import Affinity
 
-__all__ = ["Happening", "Server", "Updated"]
+__all__ = ["Completed", "Happening", "Server", "Updated"]
 
 
 class Server(Protocol):
@@ -59,3 +59,6 @@ class Server(Protocol):
 
     async def unsubscribe(self, uri: str) -> None:
         """End one subscription."""
+
+    def roots_changed(self, affinity: Affinity) -> None:
+        """Tell the server, in the sessions of a caller, that it has other roots now."""

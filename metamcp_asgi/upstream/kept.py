@@ -9,7 +9,14 @@ __all__ = ["Ignore", "Kept"]
 
 
 class Ignore:
-    """Listens to a session whose requests tell all there is to know."""
+    """Listens to a session whose requests tell nearly all there is to know.
+
+    Args:
+        completed: Is told of what may come long after a request: that a user is through with a page.
+    """
+
+    def __init__(self, completed: Callable[[str], None]) -> None:
+        self.completed = completed
 
     def changed(self, kind: Change) -> None:
         """Lists are read through the server's main session."""
@@ -26,9 +33,11 @@ class Kept(Ignore):
 
     Args:
         open_session: Opens it; this begins at once.
+        completed: Is told that a user is through with a page.
     """
 
-    def __init__(self, open_session: Callable[[Events], Awaitable[Session]]) -> None:
+    def __init__(self, open_session: Callable[[Events], Awaitable[Session]], completed: Callable[[str], None]) -> None:
+        super().__init__(completed)
         self.over = False
         self.idle_since: float | None = None
         """Since when no request has used it, in seconds of the event loop's clock; ``None`` while one does."""
@@ -46,6 +55,11 @@ class Kept(Ignore):
         except BaseException:
             self.over = self.over or (self._opening.done() and not self._succeeded())
             raise
+
+    def roots_changed(self) -> None:
+        """Tell the server that its caller has other roots; one that is still to be opened asks for them anew."""
+        if self._opening.done() and self._succeeded() and not self.over:
+            self._opening.result().roots_changed()
 
     def enter(self) -> None:
         """Note that a request uses it."""

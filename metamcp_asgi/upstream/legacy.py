@@ -28,7 +28,7 @@ def initialize(capabilities: Capabilities) -> bytes:
         capabilities: What is declared, for as long as the session lives (trap 4). Without any, a server may ask nothing
             of the client, so that one session serves everybody (eras.md 2.2).
     """
-    declared = Raw(capabilities.json())
+    declared = Raw(capabilities.json(legacy=True))
     return encode({"protocolVersion": LATEST_LEGACY, "capabilities": declared, "clientInfo": CLIENT_INFO})
 
 

@@ -17,7 +17,7 @@ from metamcp_asgi.protocol.headers import encode_value
 from metamcp_asgi.protocol.jsonrpc import ErrorObject, Members, Message, decode_members, encode
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Result, internal
 from metamcp_asgi.protocol.revisions import LATEST_MODERN, NAME_OF, TASK_METHODS
-from metamcp_asgi.upstream.questions import refusal
+from metamcp_asgi.upstream.questions import lacking, refusal
 from metamcp_asgi.upstream.request import Peer, Request
 
 __all__ = ["CLIENT_INFO", "ModernLeg", "failure_of", "listen", "peer_of", "request_headers"]
@@ -91,8 +91,8 @@ def _task_allowed(members: Members, request: Request) -> bool:
 
 def _input_required(members: Members, request: Request) -> Outcome:
     """Return what the server wants to know; a client is never shown what it did not offer (MR-01 to MR-03)."""
-    if not request.capabilities.interactive or request.method not in NAME_OF:
-        return internal("The server asks for input, which was not offered to it")
+    if request.method not in NAME_OF:
+        return internal(f"The server asks for input in {request.method}, where nobody can be asked")
     try:
         told = msgspec.json.decode(encode(members), type=_InputRequired)
         asked = {key: msgspec.json.decode(each, type=_Question) for key, each in told.inputRequests.items()}
@@ -100,7 +100,9 @@ def _input_required(members: Members, request: Request) -> Outcome:
         return internal(f"The server asks for input in a form that is not MCP: {error}")
     for question in asked.values():
         if (refused := refusal(request.capabilities, question.method, question.params)) is not None:
-            return internal(f"The server asks for input that was not offered to it: {refused.message}")
+            return lacking(question.method, question.params, refused)
+    if not asked and not request.capabilities.interactive:
+        return internal("The server asks for input, which was not offered to it")
     if not asked and told.requestState is None:
         return internal("The server asks for input, but not for which")
     return InputRequired(told.inputRequests, told.requestState)

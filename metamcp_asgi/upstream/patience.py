@@ -22,6 +22,8 @@ def extend(request: Request, deadline: Deadline) -> None:
         request: The request; what it is told and asked passes through here from now on.
         deadline: Its deadline.
     """
+    if request.on_event is not None:
+        deadline.pause()  # a stream may be silent for as long as it likes
     if request.method == "tools/call":
         request.on_progress = _restarting(request.on_progress, deadline)
     if request.ask is not None:

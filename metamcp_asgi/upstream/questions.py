@@ -11,11 +11,17 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from metamcp_asgi.protocol import jsonrpc
 from metamcp_asgi.protocol.capabilities import Capabilities
 from metamcp_asgi.protocol.downgrade_questions import answer_for
-from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RequestId
-from metamcp_asgi.protocol.outcome import Failure
+from metamcp_asgi.protocol.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
+    RequestId,
+)
+from metamcp_asgi.protocol.outcome import Failure, internal
 from metamcp_asgi.upstream.request import Answer
 
-__all__ = ["NO_ROOTS", "UNRELATED", "refusal", "response", "withdrawal", "worded"]
+__all__ = ["NO_ROOTS", "UNRELATED", "lacking", "refusal", "response", "withdrawal", "worded"]
 
 NO_ROOTS: Final = Answer(Raw(b'{"roots":[]}'))
 UNRELATED: Final = Answer(failure=Failure(INVALID_PARAMS, "This belongs to no request that is in progress"))
@@ -61,6 +67,31 @@ def refusal(capabilities: Capabilities, method: str, params: Raw | UnsetType) ->
     ):
         return Failure(INVALID_PARAMS, "The client declared no tools in sampling")
     return None
+
+
+def lacking(method: str, params: Raw | UnsetType, refused: Failure) -> Failure:
+    """Return what the caller is told of a question that was refused: which capability it takes (MR-03, EL-01).
+
+    Args:
+        method: What a modern server asks for, although it was told what the client has.
+        params: The question's params.
+        refused: Why the question was refused, by ``refusal``.
+    """
+    text = f"The server asks for input that was not offered to it: {refused.message}"
+    try:
+        told = msgspec.json.decode(_EMPTY if params is UNSET else params, type=_Params)
+    except msgspec.DecodeError:
+        return internal(text)
+    needed: dict[str, object]
+    if method == "elicitation/create" and told.mode in ("form", "url"):
+        needed = {"elicitation": {told.mode: {}}}
+    elif method == "sampling/createMessage":
+        needed = {"sampling": {} if (told.tools, told.toolChoice) == (UNSET, UNSET) else {"tools": {}}}
+    elif method == "roots/list":
+        needed = {"roots": {}}
+    else:
+        return internal(text)
+    return Failure(MISSING_CAPABILITY, text, {"requiredCapabilities": needed})
 
 
 def response(number: RequestId, answer: Answer) -> bytes:

@@ -22,6 +22,7 @@ __all__ = [
     "Change",
     "Events",
     "Leg",
+    "OnEvent",
     "OnLog",
     "OnProgress",
     "Peer",
@@ -39,6 +40,8 @@ OnProgress: TypeAlias = Callable[[Members], None]
 """Gets the members of a progress notification, without its token."""
 OnLog: TypeAlias = Callable[[Members], None]
 """Gets the members of a log message (``notifications/message``) that belongs to a request."""
+OnEvent: TypeAlias = Callable[[str, Raw | UnsetType], None]
+"""Gets method and params of each notification of a stream."""
 Change: TypeAlias = Literal["tools", "prompts", "resources"]
 
 CHANGES: Final[dict[str, Change]] = {
@@ -49,6 +52,7 @@ CHANGES: Final[dict[str, Change]] = {
 """The notifications that say that a list has changed."""
 UPDATED: Final = "notifications/resources/updated"
 LOGGED: Final = "notifications/message"
+COMPLETED: Final = "notifications/elicitation/complete"
 
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 """Opens a listen stream. On every stream but the first it means that changes may have been missed before."""
@@ -63,6 +67,9 @@ class Events(Protocol):
     def updated(self, uri: str) -> None:
         """A resource has changed that was subscribed to, or something below it (RE-06)."""
 
+    def completed(self, elicitation_id: str) -> None:
+        """A user is through with the page to which the server has sent them under this id (2025-11-25)."""
+
     def lost(self, reason: str) -> None:
         """The session is over; requests in flight have failed with the same reason."""
 
@@ -75,10 +82,11 @@ class Question(Struct, gc=False):
 
 
 class Answer(Struct, gc=False):
-    """The client's answer to a question: a result as JSON, or a failure."""
+    """The client's answer to a question: a result as JSON, or a failure; ``ours`` says that no client has said so."""
 
     result: Raw | None = None
     failure: Failure | None = None
+    ours: bool = False
 
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]
@@ -96,7 +104,8 @@ class Request(Struct, gc=False):
     ``capabilities`` are what the server may ask for during this request: a modern server answers with
     ``InputRequired`` then, a legacy one asks, which ``ask`` has answered. ``on_log`` gets the log messages that
     certainly belong to the request, from ``log_level`` upwards; without a level, those that a legacy server
-    sends unasked, and none of a modern one (LO-01, LO-02).
+    sends unasked, and none of a modern one (LO-01, LO-02). ``on_event`` gets method and params of what a modern server
+    tells on the stream that the request opens, a ``subscriptions/listen``, which lasts until either side ends it.
     """
 
     method: str
@@ -111,6 +120,7 @@ class Request(Struct, gc=False):
     log_level: str | None = None
     on_log: OnLog | None = None
     trace: bytes = b""
+    on_event: OnEvent | None = None
 
 
 class Peer(Struct, frozen=True):
@@ -195,6 +205,9 @@ class Session(Protocol):
             UpstreamError: The server could not be asked.
         """
 
+    def roots_changed(self) -> None:
+        """Tell the server that it may ask for other roots than before, if it may ask for them at all."""
+
     async def aclose(self) -> None:
         """End the session at the server, too."""
 
@@ -210,11 +223,13 @@ def progress_of(params: Raw | UnsetType) -> tuple[int | None, Members]:
 
 
 def relay(events: Events, method: str, params: Raw | UnsetType) -> None:
-    """Tell of a notification that belongs to no request; one that says nothing of lists or resources is dropped."""
+    """Tell of a notification that belongs to no request; one of a kind that nobody wants to know of is dropped."""
     if (kind := CHANGES.get(method)) is not None:
         events.changed(kind)
     elif method == UPDATED and (uri := uri_of(params)) is not None:
         events.updated(uri)
+    elif method == COMPLETED and (elicitation_id := _elicitation_of(params)):
+        events.completed(elicitation_id)
 
 
 def uri_of(params: Raw | UnsetType) -> str | None:
@@ -225,5 +240,16 @@ def uri_of(params: Raw | UnsetType) -> str | None:
         return None
 
 
+def _elicitation_of(params: Raw | UnsetType) -> str:
+    try:
+        return msgspec.json.decode(b"" if params is UNSET else params, type=_Completed).elicitationId
+    except msgspec.DecodeError:
+        return ""
+
+
 class _Updated(Struct):
     uri: str
+
+
+class _Completed(Struct):
+    elicitationId: str  # noqa: N815

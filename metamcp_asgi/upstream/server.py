@@ -17,7 +17,7 @@ from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.timers import Deadlines
-from metamcp_asgi.upstream.happening import Happening, Over, Updated
+from metamcp_asgi.upstream.happening import Completed, Happening, Over, Updated
 from metamcp_asgi.upstream.http_probe import open_http
 from metamcp_asgi.upstream.patience import extend
 from metamcp_asgi.upstream.request import Events, Peer, Request, Session, Terms
@@ -82,7 +82,9 @@ class Server:
         self._deadlines = Deadlines(config.timeout)
         self._active = 0
         self._idle: asyncio.Event | None = None
-        self._others = Sessions(self._open, idle_seconds, MAX_SESSIONS)
+        self._others = Sessions(
+            self._open, idle_seconds, MAX_SESSIONS, lambda elicitation: listener(self, Completed(elicitation))
+        )
         self._subscriptions = Subscriptions(self._ready)
         self._tasks = Tasks()
 
@@ -195,11 +197,23 @@ class Server:
             async with asyncio.timeout(self.config.timeout):
                 await self._subscriptions.remove(uri)
 
+    def roots_changed(self, affinity: Affinity) -> None:
+        """Tell the server, in the sessions of a caller, that it has other roots now (eras.md 2.11)."""
+        self._others.roots_changed(key_of(self.config.sharing, affinity), owner_of(affinity))
+
     async def _send(self, request: Request, affinity: Affinity | None) -> Outcome:
         main = self._main or await self._reopened()
         if affinity is not None and (own := apart(self.config.sharing, request, main)) is not None:
-            key, owner = key_of(self.config.sharing, affinity), owner_of(affinity)
-            return await self._others.send(key, request, own.capabilities, owner=owner, exclusive=own.exclusive)
+            key = key_of(self.config.sharing, affinity, exclusive=own.exclusive)
+            owner, one_task = owner_of(affinity), affinity.task is not None
+            return await self._others.send(
+                key,
+                request,
+                own.capabilities,
+                owner=owner,
+                exclusive=own.exclusive and not one_task,
+                brief=own.exclusive and one_task,
+            )
         try:
             outcome = await main.send(request)
         except UpstreamUnavailable as error:

@@ -25,6 +25,8 @@ MAX_EXCLUSIVE: Final = 8
 """How many requests of one key may be in exclusive sessions; further ones wait for one of them."""
 OWNERS: Final = 4
 """One owner may have the limit divided by this, so that as many have to conspire before anybody else gets nothing."""
+BRIEFLY: Final = 15.0
+"""Seconds that a session is kept unused which is for one task: those of a task come more often than that."""
 STRANGERS: Final = "anonymous"
 """The owner of the sessions of all who are nobody in particular."""
 
@@ -39,11 +41,17 @@ class Sessions:
         open_session: Opens one more session.
         idle_seconds: How long an unused session is kept.
         limit: How many may be open at once; one owner may have a quarter of them, and one at least.
+        completed: Is told, by its id, of each page with which a user is through.
     """
 
     def __init__(
-        self, open_session: Callable[[Events, Terms], Awaitable[Session]], idle_seconds: float, limit: int
+        self,
+        open_session: Callable[[Events, Terms], Awaitable[Session]],
+        idle_seconds: float,
+        limit: int,
+        completed: Callable[[str], None],
     ) -> None:
+        self._completed = completed
         self._open_session = open_session
         self._idle_seconds = idle_seconds
         self._limit = limit
@@ -62,6 +70,7 @@ class Sessions:
         *,
         owner: str = STRANGERS,
         exclusive: bool = False,
+        brief: bool = False,
     ) -> Outcome:
         """Send a request through a session of ``key``, opening it when needed.
 
@@ -71,6 +80,7 @@ class Sessions:
             capabilities: What the session declares to a legacy server.
             owner: Whose session it is, which nobody can choose for himself.
             exclusive: Whether it may have no other request in flight meanwhile.
+            brief: Whether nobody will want it again, once it has not been used for a while.
 
         Raises:
             UpstreamError: As ``Session.send``; or too many sessions are open and in use.
@@ -78,9 +88,15 @@ class Sessions:
         if key is None:
             return await self._once(owner, request, capabilities)
         try:
-            return await self._through((owner, key), request, capabilities, exclusive)
+            return await self._through((owner, key), request, capabilities, exclusive, brief)
         except SessionLost:
-            return await self._through((owner, key), request, capabilities, exclusive)
+            return await self._through((owner, key), request, capabilities, exclusive, brief)
+
+    def roots_changed(self, key: str | None, owner: str) -> None:
+        """Tell the sessions of a key that its caller has other roots now."""
+        group = self._groups.get((owner, key)) if key is not None else None
+        for kept in group.kept if group is not None else ():
+            kept.roots_changed()
 
     async def aclose(self) -> None:
         """Close all sessions; later requests may open new ones, but none that waits for its turn now."""
@@ -94,7 +110,7 @@ class Sessions:
         self._once_of[owner] += 1
         session = None
         try:
-            session = await self._open_session(Ignore(), Terms(capabilities, private=True))
+            session = await self._open_session(Ignore(self._completed), Terms(capabilities, private=True))
             return await session.send(request)
         finally:
             self._once_of[owner] -= 1
@@ -103,10 +119,12 @@ class Sessions:
             if session is not None:
                 self._tasks.start(session.aclose(), "close session")
 
-    async def _through(self, key: Key, request: Request, capabilities: Capabilities, exclusive: bool) -> Outcome:
+    async def _through(
+        self, key: Key, request: Request, capabilities: Capabilities, exclusive: bool, brief: bool
+    ) -> Outcome:
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group()
+            group = self._groups[key] = _Group(min(self._idle_seconds, BRIEFLY) if brief else self._idle_seconds)
         group.users += 1
         try:
             if not exclusive:
@@ -136,7 +154,7 @@ class Sessions:
                 return kept
         self._make_room(key[0])
         terms = Terms(capabilities, private=True)
-        kept = Kept(lambda events: self._open_session(events, terms))
+        kept = Kept(lambda events: self._open_session(events, terms), self._completed)
         group.kept[kept] = capabilities
         if self._sweep is None:
             self._sweep = self._tasks.start(self._close_idle(), "close idle sessions")
@@ -187,17 +205,22 @@ class Sessions:
             now = asyncio.get_running_loop().time()
             for key, group in list(self._groups.items()):
                 for kept in list(group.kept):
-                    if kept.over or (kept.idle_since is not None and now - kept.idle_since > self._idle_seconds):
+                    if kept.over or (kept.idle_since is not None and now - kept.idle_since > group.idle_seconds):
                         self._close(group, kept)
                 self._tidy(key, group)
 
 
 class _Group:
-    """The sessions of one key with what each declares, and how many requests are about to use them."""
+    """The sessions of one key with what each declares, and how many requests are about to use them.
 
-    __slots__ = ("kept", "slots", "users")
+    Args:
+        idle_seconds: How long one is kept unused.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("idle_seconds", "kept", "slots", "users")
+
+    def __init__(self, idle_seconds: float) -> None:
+        self.idle_seconds = idle_seconds
         self.kept: dict[Kept, Capabilities] = {}
         self.slots = asyncio.Semaphore(MAX_EXCLUSIVE)
         self.users = 0

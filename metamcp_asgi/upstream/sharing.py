@@ -11,10 +11,14 @@ __all__ = ["Affinity", "Apart", "apart", "key_of", "owner_of"]
 
 
 class Affinity(Struct, frozen=True):
-    """On whose behalf a request is made: a principal, ``None`` for strangers, and its client session, if it has one."""
+    """On whose behalf a request is made: a principal, ``None`` for strangers, and its client session, if it has one.
+
+    ``task`` names the task of 2025-11-25 that it is about: servers know a task only in the session that began it.
+    """
 
     principal: str | None = None
     session: str | None = None
+    task: str | None = None
 
 
 class Apart(Struct, frozen=True):
@@ -47,19 +51,27 @@ def apart(sharing: Sharing, request: Request, main: Session) -> Apart | None:
     return Apart(request.capabilities if asks else NOTHING, exclusive=sharing == "auto" and not main.correlates)
 
 
-def key_of(sharing: Sharing, affinity: Affinity) -> str | None:
+def key_of(sharing: Sharing, affinity: Affinity, *, exclusive: bool = False) -> str | None:
     """Return the key under which a session that is not shared by everybody is kept.
 
-    Strangers never share: without a client session of their own, they get a session for each request. With ``auto``,
-    only what may ask the client gets here, and each client session has its own.
+    Strangers never share: without a client session of their own, they get a session for each request, or for each task.
+    With ``auto``, only what may ask the client gets here, and each client session has its own.
+
+    Args:
+        sharing: As configured.
+        affinity: On whose behalf.
+        exclusive: Whether the session may have no other request in flight: then a task has one for itself, as all of
+            its requests are one call.
     """
+    if affinity.task is not None and exclusive:
+        return f"task {affinity.task}"
     if sharing in ("session", "auto") and affinity.session is not None:
         return f"session {affinity.session}"
     if sharing in ("session", "principal", "auto") and affinity.principal is not None:
         return f"principal {affinity.principal}"
     if sharing == "principal" and affinity.session is not None:
         return f"session {affinity.session}"
-    return None
+    return None if affinity.task is None or sharing == "call" else f"task {affinity.task}"
 
 
 def owner_of(affinity: Affinity) -> str:

@@ -3,6 +3,7 @@ import logging
 from operator import itemgetter
 
 import pytest
+from msgspec.structs import replace
 
 from metamcp_asgi.asgi.auth import Access, Authenticate
 from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, Principal, digest_of
@@ -111,7 +112,7 @@ async def test_an_open_endpoint_admits_anybody_and_hides_what_they_sent():
     inner = Inner()
     app = Authenticate(inner, KEYS, Access(api_key_auth=False))
     assert (await ask(app, headers={"Authorization": "Bearer x"}, query=b"api_key=y&z=1")).status == 200
-    assert inner.scopes[0]["metamcp.principal"] is ANONYMOUS
+    assert inner.scopes[0]["metamcp.principal"] == replace(ANONYMOUS, address="192.0.2.1")
     assert inner.scopes[0]["headers"] == []
     assert inner.scopes[0]["query_string"] == b"z=1"
 

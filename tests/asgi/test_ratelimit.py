@@ -98,6 +98,19 @@ async def test_a_limit_by_key_still_works_after_the_key_was_taken_away(clock):
     assert await statuses(app, 2, **{"metamcp.principal": ANONYMOUS}) == [200, 429]
 
 
+async def test_clients_are_told_apart_by_principal_and_strangers_by_address(clock):
+    app = RateLimit(Inner(), (None, ClientRateLimit(1, 60, by_principal=True)), clock)
+    ada = {"metamcp.principal": Principal(id="key:ada", kind="key")}
+    assert await statuses(app, 2, **ada) == [200, 429]
+    assert await statuses(app, 1, client=("192.0.2.2", 1), **ada) == [429]
+    assert await statuses(app, 2, **{"metamcp.principal": Principal(id="key:bob", kind="key")}) == [200, 429]
+    # What a stranger writes into a header makes nobody else of it.
+    for header in ("a", "b"):
+        more = {"metamcp.principal": ANONYMOUS, "headers": {"authorization": header}}
+        assert await statuses(app, 1, **more) == [200 if header == "a" else 429]
+    assert await statuses(app, 2, client=("192.0.2.2", 1), **{"metamcp.principal": ANONYMOUS}) == [200, 429]
+
+
 async def test_a_refusal_takes_nothing_from_the_other_bucket(clock):
     app = RateLimit(Inner(), (EndpointRateLimit(3, 3000), ClientRateLimit(2, 20)), clock)
     one, two = {"client": ("192.0.2.1", 1)}, {"client": ("192.0.2.2", 1)}

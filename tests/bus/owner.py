@@ -31,7 +31,19 @@ async def main(url: str, prefix: str) -> None:
             print("relay", frame.decode(), flush=True)
             yield frame
 
+    async def hold_lease(message: bytes) -> AsyncIterator[bytes]:
+        seconds = float(message)
+        lease = await bus.lease("x", seconds)
+        assert lease is not None
+        print("leased", lease.number, flush=True)
+        while await bus.renew(lease, seconds, b"stood still"):  # noqa: ASYNC110 - as a holder does
+            await asyncio.sleep(seconds / 5)
+        print("lost", flush=True)
+        return
+        yield b""
+
     bus.serve("relay", relay)
+    bus.serve("hold lease", hold_lease)
     bus.subscribe("said", lambda event: print("heard", event, flush=True))
     await bus.start()
     print("owner", bus.name, flush=True)

@@ -330,3 +330,87 @@ async def test_any_key_will_do(pair: Pair, key: str) -> None:
     assert await owner.get(key) == b"\x00\xff"
     assert await caller.claim(key, 60)
     assert not await owner.claim(key, 60)
+
+
+async def test_what_is_told_to_all_reaches_every_other_process(pair: Pair) -> None:
+    caller, owner = pair
+    heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+    for bus, name in {caller: "caller", owner: "owner"}.items():
+
+        async def hear(message: bytes, name: str = name) -> AsyncIterator[bytes]:
+            heard.put_nowait((name, message))
+            yield b"dropped"
+
+        bus.serve("hear", hear)
+    await start(pair)
+    await caller.tell_all("hear", b"one")
+    if not caller.alone:
+        async with asyncio.timeout(20):
+            assert await heard.get() == ("owner", b"one")
+            for number in range(100):
+                await owner.tell_all("hear", b"%d" % number)
+            assert [await heard.get() for _ in range(100)] == [("caller", b"%d" % number) for number in range(100)]
+        await owner.aclose()
+        await caller.tell_all("hear", b"nobody")
+    assert heard.empty()
+    with pytest.raises(MessageTooLarge):
+        await caller.tell_all("hear", bytes(MAX_MESSAGE + 1))
+
+
+async def test_a_lease_has_one_holder_until_it_is_over_or_given_up(pair: Pair) -> None:
+    one, other = await start(pair)
+    first = await one.lease("x", 60)
+    assert first is not None
+    assert (first.before, first.note) == (None, b"")
+    assert await other.lease("x", 60) is None
+    assert await one.lease("x", 60) is None, "nor has its holder it twice"
+    assert await other.holder("x") == one.name
+    assert await other.holder("y") is None
+    await one.release(first)
+    await one.release(first)
+    assert await one.holder("x") is None
+    assert not await one.renew(first, 60)
+    second = await other.lease("x", 0.05)
+    assert second is not None
+    assert second.number > first.number
+    async with asyncio.timeout(20):
+        while (third := await one.lease("x", 60)) is None:  # noqa: ASYNC110 - time is what ends it
+            await asyncio.sleep(0.01)
+    assert third.number > second.number
+    assert third.before is None, "its time was over"
+
+
+async def test_of_all_who_want_a_lease_one_gets_it(pair: Pair) -> None:
+    buses = await start(pair)
+    taken = await asyncio.gather(*(buses[number % 2].lease("x", 60) for number in range(50)))
+    assert sum(lease is not None for lease in taken) == 1
+
+
+async def test_a_lease_that_is_seized_brings_its_note_and_is_lost_to_who_had_it(pair: Pair) -> None:
+    one, other = await start(pair)
+    first = await one.lease("x", 60)
+    assert first is not None
+    assert await one.renew(first, 60, b"\x00 note")
+    assert await one.renew(first, 60), "and what is not said again, stays"
+    second = await other.lease("x", 60, seize=True)
+    assert second is not None
+    assert second.number > first.number
+    assert (second.before, second.note) == (one.name, b"\x00 note")
+    # Whoever had it does not know, and is refused: neither time nor note change, and it gives up what is not its own.
+    assert not await one.renew(first, 60, b"old")
+    await one.release(first)
+    assert await one.holder("x") == other.name
+    third = await one.lease("x", 60, seize=True)
+    assert third is not None
+    assert (third.before, third.note) == (other.name, b"\x00 note")
+
+
+async def test_seizing_at_the_same_time_gives_each_who_comes_the_one_before(pair: Pair) -> None:
+    buses = await start(pair)
+    taken = await asyncio.gather(*(buses[number % 2].lease("x", 60, seize=True) for number in range(50)))
+    numbers = sorted(lease.number for lease in taken if lease is not None)
+    assert len(set(numbers)) == 50
+    last = next(lease for lease in taken if lease is not None and lease.number == numbers[-1])
+    kept = [await buses[number % 2].renew(lease, 60) for number, lease in enumerate(taken) if lease is not None]
+    assert sum(kept) == 1
+    assert await buses[0].renew(last, 60)

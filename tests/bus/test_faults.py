@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from metamcp_asgi.bus import redis as redis_bus
+from metamcp_asgi.bus import redis_work
 from metamcp_asgi.bus.protocol import BusUnavailable, CallFailed, OwnerLost
 from metamcp_asgi.bus.redis import RedisBus
 from tests.places import ROOT
@@ -339,8 +340,9 @@ async def test_nothing_stays_in_redis_for_ever(redis: Redis, bus: RedisBus, owne
     await bus.put("x", b"", 60)
     await bus.claim("x", 60)
     await bus.take("x", [("x", 1, 1.0)])
+    await bus.lease("x", 60)
     keys = redis.cli("keys", "*").splitlines()
-    assert len(keys) >= 7
+    assert len(keys) >= 9
     assert [key for key in keys if int(redis.cli("pttl", key)) == -1] == []
 
 
@@ -367,3 +369,66 @@ async def test_password_and_tls_come_with_the_url(prefix: str, tmp_path: Path) -
             await RedisBus(url.partition("?")[0], prefix).start()
     finally:
         server.close()
+
+
+async def test_a_holder_that_stood_still_is_refused(redis: Redis, prefix: str, bus: RedisBus, owner: Owner) -> None:
+    program, name = owner
+    await bus.tell(name, "hold lease", b"0.5")
+    number = int((await line(program, r"^leased \d+")).split()[1])
+    program.signal(signal.SIGSTOP)
+    async with asyncio.timeout(30):
+        while (mine := await bus.lease("x", 60)) is None:  # noqa: ASYNC110 - its time is what ends it
+            await asyncio.sleep(0.02)
+    assert mine.number > number
+    assert await bus.renew(mine, 60, b"mine")
+    program.signal(signal.SIGCONT)
+    await line(program, "^lost")
+    assert redis.cli("hget", f"{prefix}:lease:x", "note") == "mine"
+    assert await bus.renew(mine, 60)
+
+
+async def test_numbers_rise_over_a_redis_that_comes_back_empty(redis: Redis, bus: RedisBus) -> None:
+    first = await bus.lease("x", 60)
+    assert first is not None
+    redis.kill()
+    with pytest.raises(BusUnavailable):
+        await bus.renew(first, 60)
+    redis.start()
+
+    async def renewed() -> bool:
+        return await bus.renew(first, 60)
+
+    await until(renewed, BusUnavailable)
+    assert not await renewed(), "nobody has it"
+    second = await bus.lease("x", 60)
+    assert second is not None
+    assert second.number > first.number
+    assert not await bus.renew(first, 60, b"old")
+
+
+async def test_no_more_calls_are_answered_at_a_time_than_allowed(
+    bus: RedisBus, redis: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_work, "MAX_ANSWERING", 2)
+    other = RedisBus(redis.url, prefix)
+    go_on = asyncio.Event()
+
+    async def hold(message: bytes) -> AsyncIterator[bytes]:
+        yield b"held"
+        await go_on.wait()
+
+    other.serve("hold", hold)
+    await other.start()
+    try:
+        async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
+            for _ in range(2):
+                answer = await stack.enter_async_context(contextlib.aclosing(bus.call(other.name, "hold", b"")))
+                assert await anext(answer) == b"held"
+            with pytest.raises(CallFailed, match="2 calls are being answered"):
+                await anext(bus.call(other.name, "hold", b""))
+            go_on.set()
+            assert [frame async for frame in answer] == []
+            # And what has ended makes room, a moment later.
+            await until(lambda: anext(bus.call(other.name, "hold", b"")), CallFailed)
+    finally:
+        await other.aclose()

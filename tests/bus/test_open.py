@@ -24,7 +24,15 @@ def test_with_redis_it_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://host:port/0", "http://host", "redis://:secret@host:6379/0?socket_timeout=secret"]
+    "url",
+    [
+        "redis://host:port/0",
+        "http://host",
+        "redis://:secret@host:6379/0?socket_timeout=secret",
+        "redis+sentinel://:secret@host:26379",
+        "redis+sentinel://:secret@host:port/main",
+        "redis+sentinel://:secret@/main",
+    ],
 )
 def test_a_wrong_url_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError) as caught:

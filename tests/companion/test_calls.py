@@ -14,8 +14,10 @@ import pytest_asyncio
 from msgspec import Raw
 
 from metamcp_asgi.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnavailable
+from metamcp_asgi.protocol.capabilities import Capabilities
 from metamcp_asgi.protocol.outcome import InputRequired, Result
 from metamcp_asgi.upstream.companion import remote, wire
+from metamcp_asgi.upstream.happening import Completed
 from metamcp_asgi.upstream.request import Request
 from metamcp_asgi.upstream.server import Updated
 from tests.companion.workers import RunningServer, Worker, asking, companion_at, workers_at
@@ -23,7 +25,7 @@ from tests.gateway.witness import Witness, witness_at
 from tests.places import ROOT
 from tests.processes import Program
 from tests.stdio import stdio
-from tests.upstream.connecting import ADA, Client, call, failure, never, raw, text
+from tests.upstream.connecting import ADA, BOB, Client, call, failure, never, raw, text
 
 Workers = Callable[..., Worker]
 
@@ -55,8 +57,32 @@ async def witness(folder: Path) -> AsyncIterator[Witness]:
 
 
 def sdk(folder: Path, era: str) -> dict[str, Any]:
-    arguments = ["-m", "tests.gateway.upstreams.sdk", "sdk", str(folder / "witness")]
+    arguments = ["-m", "tests.lab.modern", "sdk", str(folder / "witness")]
     return {"command": sys.executable, "args": arguments, "cwd": str(ROOT), "era": era}
+
+
+async def test_a_worker_hears_that_a_user_is_through_with_a_page(workers: Workers) -> None:
+    told = {"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": "e"}}
+    server = await workers().ready(stdio(replies={"tools/call": [[told, {"jsonrpc": "2.0", "result": {}}]]}))
+    await server.send(call("echo", Client()), ADA)
+    await server.heard.wait(Completed("e"))
+
+
+async def test_a_server_hears_of_other_roots(workers: Workers, folder: Path, witness: Witness) -> None:
+    script = ROOT / "tests" / "gateway" / "upstreams" / "raw_stdio.py"
+    arguments = [str(script), str(folder / "witness"), "legacy"]
+    server = await workers().ready({"command": sys.executable, "args": arguments, "era": "legacy"})
+    able = Capabilities(roots=True, roots_change=True)
+    request = call("line", Client(), able)
+    await server.send(request, ADA)
+    server.roots_changed(BOB)
+    server.roots_changed(ADA)
+    changed = '{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}'
+    async with asyncio.timeout(20):
+        while changed not in witness.reports:
+            await server.send(call("line", Client(), able), ADA)
+    await server.send(call("line", Client(), able), BOB)
+    assert witness.reports.count(changed) == 1
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -219,11 +245,11 @@ async def test_a_child_that_dies_is_started_again_for_all(workers: Workers) -> N
 async def test_a_companion_that_hangs_is_not_waited_for_for_ever(
     companion: Program, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "LATE", 0.1)
-    server = await workers().ready({**stdio(), "timeout": 0.2})
+    server = await workers().ready({**stdio(), "timeout": 1})
+    monkeypatch.setattr(remote, "LATE", 0.1)  # not before: to start takes as long as it takes
     companion.signal(signal.SIGSTOP)
     try:
-        with pytest.raises(UpstreamTimeout, match=r"the companion did not answer within 0.3 seconds"):
+        with pytest.raises(UpstreamTimeout, match=r"the companion did not answer within 1.1 seconds"):
             await server.send(call("echo"))
         with pytest.raises(UpstreamTimeout, match=r"the companion did not answer"):
             await server.subscribe("x://doc")

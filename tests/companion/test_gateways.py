@@ -47,9 +47,9 @@ class Lab:
         """Starts one more gateway, over the servers of these names and further ones."""
         known = {
             "s": stdio(),
-            "sdk": self.python("tests.gateway.upstreams.sdk", "sdk", "legacy"),
-            "ud": self.python("tests.interaction.server", "ud", "legacy"),
-            "us": self.python("tests.interaction.server", "us", "auto"),
+            "sdk": self.python("tests.lab.modern", "sdk", "legacy"),
+            "ud": self.python("tests.lab.modern", "ud", "legacy"),
+            "us": self.python("tests.lab.modern", "us", "auto"),
         }
         servers = {name: known[name] for name in names} | more
         self._count += 1

@@ -136,10 +136,10 @@ async def test_a_server_that_has_failed_is_tried_at_once_for_whoever_comes(worke
     program.chmod(0o755)
     first = workers().start({"command": str(program)})
     # By then the pauses are longer than anybody wants to wait.
-    await first.heard.wait("lost", 4)
+    await first.heard.wait("lost", 5)
     entry = stdio()
     program.write_text(f"#!/bin/sh\nexec {entry['command']} -I -S {entry['args'][2]} '{{}}'\n")
-    async with asyncio.timeout(3.5):  # the next pause is of 4 at least
+    async with asyncio.timeout(7.5):  # the next pause is of 8 at least
         later = await workers().ready({"command": str(program)})
     assert text(await later.send(call("count"))) == "1"
     await first.heard.wait("ready")

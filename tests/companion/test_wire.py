@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
+from msgspec import Raw, UnsetType
 
 from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.hops import hops_of
@@ -14,6 +14,9 @@ from metamcp_asgi.upstream.request import Answer, Peer, Request
 
 
 def progress(members: object) -> None: ...
+
+
+def event(method: str, params: Raw | UnsetType) -> None: ...
 
 
 def log(members: object) -> None: ...
@@ -35,16 +38,17 @@ FULL = Request(
     log_level="info",
     on_log=log,
     trace=b"traceparent: 00-1\r\n",
+    on_event=event,
 )
 EMPTY = Request("tools/list", {})
 
 
 def over_the_wire(request: Request) -> Request:
-    sent = msgspec.msgpack.encode(wire.Send(1, 2, wire.asked(request), ("p", None)))
+    sent = msgspec.msgpack.encode(wire.Send(1, 2, wire.asked(request), ("p", None, "t")))
     frame = wire.to_companion.decode(sent)
     assert isinstance(frame, wire.Send)
-    assert (frame.call, frame.server, frame.whose) == (1, 2, ("p", None))
-    return wire.request_of(frame.request, progress, log, ask)
+    assert (frame.call, frame.server, frame.whose) == (1, 2, ("p", None, "t"))
+    return wire.request_of(frame.request, progress, log, ask, event)
 
 
 def test_no_field_of_a_request_is_left_out() -> None:

@@ -167,6 +167,11 @@ BAD: list[tuple[object, str, list[str]]] = [
         ['"header" does not go with'],
     ),
     (
+        endpoint(clientRateLimit={**LIMIT, "strategy": "principal", "header": "X-A"}),
+        "endpoints.e.clientRateLimit",
+        ['"header" does not go with "strategy": "principal"'],
+    ),
+    (
         endpoint(clientRateLimit={**LIMIT, "strategy": "header", "header": "X A"}),
         "endpoints.e.clientRateLimit.header",
         ["name of an HTTP header"],

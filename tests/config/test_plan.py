@@ -78,6 +78,8 @@ CHANGED = [
     (endpoint(), endpoint(clientRateLimit={"maxRate": 1, "maxRateSeconds": 2, "strategy": "header", "header": "Via"}),
      "endpoint", field("clientRateLimit", None,
                        {"maxRate": 1, "maxRateSeconds": 2.0, "strategy": "header", "header": "via"})),
+    (endpoint(), endpoint(clientRateLimit={"maxRate": 1, "maxRateSeconds": 2, "strategy": "principal"}),
+     "endpoint", field("clientRateLimit", None, {"maxRate": 1, "maxRateSeconds": 2.0, "strategy": "principal"})),
     (keys({"name": "k", "key": KEY}), keys({"name": "k", "key": OTHER_KEY}), "key",
      field("digest", "***", "***", True)),
     (keys({"name": "k", "key": KEY}), keys({"name": "k", "key": KEY, "endpoints": ["e"]}), "key",

@@ -1,32 +1,46 @@
-"""The suite's scenarios of the tasks extension, through the gateway, in front of a server that has it."""
+"""The suite's scenarios of the tasks extension, through gateways of one process and of two, to a server that has it."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conformance.suite import judge, run_server_scenario, scenarios
-from tests.conftest import StartGateway
+from tests.conformance.conftest import Publish
+from tests.conformance.suite import Scenario, judge, run_server_scenario, scenarios
 from tests.places import BIN, ROOT
 from tests.processes import running
 
-pytestmark = [pytest.mark.conformance, pytest.mark.node]
+pytestmark = [pytest.mark.conformance, pytest.mark.node, pytest.mark.xdist_group("conformance-extensions")]
+
+NAMES = [name for revision, name in scenarios("server") if revision == "extensions"]
+PROCESSES = (1, 2)
+
+# How many scenarios run at once; they wait for tasks most of their time.
+AT_ONCE = 3
+
+Found = tuple[Scenario, str]
 
 
 @pytest.fixture(scope="module")
-def url(gateway: StartGateway) -> Iterator[str]:
-    with running([BIN / "python", "-m", "tests.conformance.tasks_server"], r"^ready (\S+)", cwd=ROOT) as (_, ready):
-        config = {
-            "mcpServers": {"tasks": {"url": ready[1]}},
-            "namespaces": {"plain": {"servers": ["tasks"], "prefix": "never"}},
-            "endpoints": {"conformance": {"namespace": "plain", "apiKeyAuth": False}},
+def found(publish: Publish, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int, str], Found]]:
+    """Runs all scenarios, and returns what one found through the gateway of so many processes."""
+    folder = tmp_path_factory.mktemp("extensions")
+    server = [BIN / "python", "-m", "tests.conformance.tasks_server"]
+    with running(server, r"^ready (\S+)", cwd=ROOT) as (_, ready), ThreadPoolExecutor(AT_ONCE) as pool:
+        urls = {processes: publish({"tasks": {"url": ready[1]}}, processes)("tasks") for processes in PROCESSES}
+        begun = {
+            (processes, name): pool.submit(run_server_scenario, url, name, folder / f"{processes}-{name}")
+            for processes, url in urls.items()
+            for name in NAMES
         }
-        yield gateway(config).url("conformance")
+        yield lambda processes, name: begun[processes, name].result()
 
 
-@pytest.mark.xdist_group("conformance-extensions")
-@pytest.mark.parametrize("name", [name for revision, name in scenarios("server") if revision == "extensions"])
-def test_scenario_of_an_extension_passes_through_the_gateway(url: str, name: str, tmp_path: Path) -> None:
-    scenario, output = run_server_scenario(url, name, tmp_path)
+@pytest.mark.parametrize("processes", PROCESSES)
+@pytest.mark.parametrize("name", NAMES)
+def test_scenario_of_an_extension_passes_through_the_gateway(
+    found: Callable[[int, str], Found], processes: int, name: str
+) -> None:
+    scenario, output = found(processes, name)
     assert scenario.checks, output
     judge("server-extensions", scenario)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.gateway.client import Exchange
-from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import gateway_over
 from tests.gateway.upstreams.raw import RawServer, Seen, Stream, text_result
+from tests.lab.running import KINDS, Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

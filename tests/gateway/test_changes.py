@@ -9,9 +9,9 @@ from mcp.server.subscriptions import ToolsListChanged
 
 from metamcp_asgi.config.file import compile_document
 from tests.gateway.client import JSON, Client, Exchange
-from tests.gateway.conftest import Lab
 from tests.gateway.running import document_of, gateway_for, gateway_over, served
 from tests.gateway.upstreams.raw import RawServer, tool_named
+from tests.lab.running import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,9 +13,9 @@ from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.settings import Settings
 from tests.conftest import StartGateway
 from tests.gateway.client import BASE, Client, Exchange, modern_request, wire
-from tests.gateway.conftest import Lab
 from tests.gateway.running import KEY_A, KEY_B, document_of, gateway_for, gateway_over, served
 from tests.gateway.upstreams.raw import RawServer
+from tests.lab.running import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

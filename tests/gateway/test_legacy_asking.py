@@ -8,9 +8,9 @@ import pytest
 
 from metamcp_asgi.downstream import asking, reply
 from tests.gateway.client import BASE, CAPABILITIES, JSON, Exchange, Session
-from tests.gateway.conftest import Lab
 from tests.gateway.running import KEY_A, KEY_B, gateway_over
 from tests.gateway.upstreams.raw import RawServer, Seen, text_result
+from tests.lab.running import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

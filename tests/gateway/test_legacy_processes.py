@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
-from tests.gateway.client import JSON, Client, Session
+from metamcp_asgi.downstream import sessions
+from tests.gateway.client import JSON, Client, Exchange, Session
 from tests.gateway.running import KEY_A, KEY_B, RunningGateway, document_of, gateway_for, served
 from tests.gateway.test_legacy_asking import ACCEPTED, EVERYTHING, FORM, answers, asking_server, until_asked
 from tests.gateway.test_legacy_resume import Events, Steps, refused, resumed, started
@@ -88,6 +89,28 @@ async def test_check_24_an_end_that_another_process_was_told(shared_redis: Redis
             assert (await both.there(session).request("ping")).status == 404
 
 
+async def test_little_is_kept_of_the_sessions_of_strangers(
+    redis: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_FACTS_OF_STRANGERS", 2)
+    async with asyncio.timeout(60), two_over(watched_server(), redis, prefix) as both:
+        ended = [await both.one.client().session() for _ in range(5)]
+        for session in ended:
+            assert (await session.end()).status == 200
+        facts = redis.cli("keys", "*:fact:*").splitlines()
+        assert len(facts) == 2
+        day = 24 * 3600 * 1000
+        assert all(0 < int(redis.cli("pttl", fact)) <= day for fact in facts)
+        # All processes were told; what is kept is for those that were not there.
+        for session in ended:
+            while (await both.there(session).request("ping")).status != 404:
+                pass
+        keyed = await both.one.client("keyed", KEY_A).session()
+        await keyed.end()
+        [kept] = set(redis.cli("keys", "*:fact:*").splitlines()) - set(facts)
+        assert int(redis.cli("pttl", kept)) > 6 * day
+
+
 async def test_check_75_a_level_that_another_process_was_told(shared_redis: Redis, prefix: str) -> None:
     async with two_over(logging_server("modern"), shared_redis, prefix) as both:
         session = await both.one.client().session()
@@ -128,6 +151,65 @@ async def test_check_79_a_stream_that_moves_takes_the_subscriptions_along(shared
         await update(server, "raw://a")
         assert (await after.message())["params"] == {"uri": "raw://a"}
         await after.close()
+
+
+class Reading:
+    """A stream that is read for as long as it lasts."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.read = b""
+        self._exchange = exchange
+        self.task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        if await self._exchange.head() == 200:
+            async for chunk in self._exchange.chunks():
+                self.read += chunk
+
+    async def close(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+        await self._exchange.close()
+
+
+async def test_check_79_of_two_streams_opened_at_the_same_time_one_stays(shared_redis: Redis, prefix: str) -> None:
+    server = watched_server()
+    async with asyncio.timeout(60), two_over(server, shared_redis, prefix) as both:
+        session = await both.one.client().session()
+        await session.request("resources/subscribe", {"uri": "raw://a"})
+        accept = ("Accept", "text/event-stream")
+        for round_ in range(8):
+            clients = [session.client, both.there(session).client][:: 1 if round_ % 2 else -1]
+            opened = await asyncio.gather(*(each.open("GET", [accept, *session.headers]) for each in clients))
+            streams = [Reading(exchange) for exchange in opened]
+            done, _ = await asyncio.wait([each.task for each in streams], return_when=asyncio.FIRST_COMPLETED)
+            assert len(done) == 1, "the newer one goes on"
+            [stays] = [each for each in streams if each.task not in done]
+            before = stays.read.count(b"raw://a")
+            await update(server, "raw://a")
+            while stays.read.count(b"raw://a") == before:  # noqa: ASYNC110 - what is read tells no event
+                await asyncio.sleep(0.01)
+            assert not stays.task.done()
+            # A request that comes to either process finds it.
+            for each in (session, both.there(session)):
+                assert (await each.request("resources/subscribe", {"uri": f"raw://{round_}"})).result() == {}
+            for each in streams:
+                await each.close()
+
+
+async def test_nothing_is_kept_of_a_session_without_a_stream_and_subscriptions(redis: Redis, prefix: str) -> None:
+    server = watched_server()
+    async with asyncio.timeout(60), two_over(server, redis, prefix) as both:
+        session = await both.one.client().session()
+        stream = await session.listen()
+        assert redis.cli("keys", "*:lease:*")
+        await stream.close()
+        there = both.there(session)
+        await there.request("resources/subscribe", {"uri": "raw://a"})
+        await session.request("resources/unsubscribe", {"uri": "raw://a"})
+        while redis.cli("keys", "*:lease:*"):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+        assert not redis.cli("keys", "*:fact:*")
 
 
 async def test_a_session_that_ends_while_its_stream_moves(shared_redis: Redis, prefix: str) -> None:

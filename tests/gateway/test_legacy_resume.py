@@ -10,10 +10,10 @@ import pytest
 
 from metamcp_asgi.downstream import reply, resume
 from tests.gateway.client import JSON, Client, Exchange, Session, events_of
-from tests.gateway.conftest import Lab
 from tests.gateway.running import KEY_A, KEY_B, RunningGateway, gateway_over
 from tests.gateway.test_legacy_asking import ACCEPTED, EVERYTHING, FORM, answers, asked, asking_server
 from tests.gateway.upstreams.raw import RawServer, Seen, Stream, text_result
+from tests.lab.running import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.gateway.client import JSON, Session
+from tests.gateway.client import CAPABILITIES, JSON, Session
 from tests.gateway.running import gateway_over
 from tests.gateway.test_legacy_asking import ACCEPTED, EVERYTHING, FORM, ROOTS, SAMPLE
 from tests.gateway.upstreams.raw import Error, RawServer, Seen, text_result
@@ -36,7 +36,7 @@ def rounds(server: RawServer) -> list[Seen]:
 
 
 async def answered(session: Session, result: JSON) -> tuple[list[JSON], JSON]:
-    """Calls the tool and answers each question in the same way; returns the questions, and the response."""
+    """Calls the tool and answers each question in the same way; returns all that came before the response, and that."""
     exchange = await session.start("tools/call", {"name": "raw__ask", "arguments": {}}, id="c")
     await exchange.head()
     questions: list[JSON] = []
@@ -45,7 +45,8 @@ async def answered(session: Session, result: JSON) -> tuple[list[JSON], JSON]:
             return [], (await exchange.answer()).message()
         while "method" in (message := await exchange.message()):
             questions.append(message)
-            await session.respond(message, result=result)
+            if "id" in message:
+                await session.respond(message, result=result)
     await exchange.close()
     return questions, message
 
@@ -81,14 +82,26 @@ async def test_a_page_that_the_user_has_opened_is_not_asked_for_again() -> None:
         session = await running.client().session("2025-11-25", EVERYTHING)
         questions, response = await answered(session, ACCEPTED)
         assert response["result"] == text_result("done")
-        assert [question["params"]["mode"] for question in questions] == ["url", "form"]
-        assert questions[0]["params"]["url"] == PAGE["params"]["url"]
+        page, form, through = questions
+        assert (page["params"]["mode"], form["params"]["mode"]) == ("url", "form")
+        assert page["params"]["url"] == PAGE["params"]["url"]
+        # Once the server no longer asks, the client hears that its user is through, before the result.
+        assert through["method"] == "notifications/elicitation/complete"
+        assert through["params"] == {"elicitationId": page["params"]["elicitationId"]}
         assert [seen.params.get("inputResponses") for seen in rounds(server)] == [
             None,
             {"a": ACCEPTED},
             {"b": {"action": "accept"}},
             {"c": {"action": "accept"}, "d": ACCEPTED},
         ]
+
+
+async def test_a_client_hears_of_a_page_while_the_server_still_asks_for_something_else() -> None:
+    server = in_turn(required({"a": PAGE}), required({"d": FORM}), DONE)
+    async with gateway_over({"raw": server}) as running:
+        session = await running.client().session("2025-11-25", EVERYTHING)
+        questions, _ = await answered(session, ACCEPTED)
+        assert [each["method"].rpartition("/")[2] for each in questions] == ["create", "complete", "create"]
 
 
 async def test_a_page_that_the_user_has_not_opened_may_be_asked_for_again() -> None:
@@ -163,3 +176,38 @@ async def test_who_knows_no_pages_is_told_in_words_which_one_to_open(revision: s
         assert result["isError"] is True
         assert "Connect yourself https://example.com/connect" in result["content"][0]["text"]
         assert "-32042" not in json.dumps(result)
+
+
+@pytest.mark.parametrize("client", ["modern", "2025-11-25"])
+async def test_who_can_be_asked_nothing_is_told_in_words_too(client: str) -> None:
+    async with gateway_over({"raw": locked_server()}) as running:
+        if client == "modern":
+            answer = await running.client().call("raw__locked")
+        else:
+            answer = await (await running.client().session(client)).call("raw__locked")
+        assert answer.status == 200
+        assert answer.result()["isError"] is True
+        assert "Connect yourself https://example.com/connect" in answer.result()["content"][0]["text"]
+
+
+@pytest.mark.parametrize("capabilities", [{}, {"elicitation": {"url": {}}}])
+async def test_nobody_is_sent_to_what_is_no_page_of_the_web(capabilities: JSON) -> None:
+    page = {"mode": "url", "elicitationId": "e", "url": "javascript:alert(1)", "message": "Click"}
+    server = RawServer("legacy", ("locked",), {"tools/call": Error(-32042, "Locked", {"elicitations": [page]})})
+    async with gateway_over({"raw": server}) as running:
+        for answer in (
+            await running.client().call("raw__locked", meta={CAPABILITIES: capabilities}),
+            await (await running.client().session("2025-11-25", capabilities)).call("raw__locked"),
+        ):
+            assert answer.result()["isError"] is True
+            assert "names none that can be opened: Locked" in answer.result()["content"][0]["text"]
+            assert b"javascript" not in answer.body
+
+
+async def test_a_prompt_behind_a_page_is_an_error_in_words() -> None:
+    server = RawServer("legacy", (), {"prompts/get": LOCKED})
+    server.behaviour["prompts/list"] = server.listed("prompts", [{"name": "p"}])
+    async with gateway_over({"raw": server}) as running:
+        answer = await running.client().modern("prompts/get", {"name": "raw__p"})
+        assert (answer.status, answer.code()) == (200, -32603)
+        assert "Connect yourself https://example.com/connect" in answer.error()["message"]

@@ -1,18 +1,20 @@
 """What belongs to a legacy session: log level, subscriptions, completion (checks 74, 75, 79; CO-01, LO-02, SU-06)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
 
-from metamcp_asgi.downstream import subscriptions
+from metamcp_asgi.aggregate import watches
+from metamcp_asgi.downstream import sessions, subscriptions
 from metamcp_asgi.downstream.subscriptions import MAX_URI_LENGTH
 from metamcp_asgi.protocol.levels import LEVELS
 from tests.gateway.client import JSON, Session
-from tests.gateway.conftest import Lab
-from tests.gateway.running import gateway_over
+from tests.gateway.running import KEY_A, KEY_B, gateway_over
 from tests.gateway.upstreams.raw import Error, RawServer, Seen, Stream, text_result
+from tests.lab.running import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -208,6 +210,40 @@ async def test_what_cannot_be_subscribed_to() -> None:
         for params in ({}, {"uri": 5}):
             assert (await session.request("resources/subscribe", params)).code() == -32602
         assert (await session.request("resources/unsubscribe", {"uri": "nowhere://x"})).result() == {}
+
+
+async def test_a_session_of_a_stranger_lasts_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway_over({"raw": RawServer()}) as running:
+        stranger, known = await running.client().session(), await running.client("keyed", KEY_A).session()
+        now = time.time()
+        for hours, statuses in ((23, (200, 200)), (25, (404, 200)), (24 * 7 + 1, (404, 404))):
+            monkeypatch.setattr(sessions.time, "time", lambda hours=hours: now + 3600 * hours)
+            assert ((await stranger.request("ping")).status, (await known.request("ping")).status) == statuses
+
+
+async def test_a_principal_and_a_server_have_a_limited_number_of_subscriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watches, "MAX_OF_PRINCIPAL", 2)
+    monkeypatch.setattr(watches, "MAX_OF_SERVER", 3)
+    async with gateway_over({"raw": watched_server("modern")}) as running:
+        first, second = [await running.client("keyed", KEY_A).session() for _ in range(2)]
+        other = await running.client("keyed", KEY_B).session()
+        for session, uri in ((first, "raw://a"), (second, "raw://a")):
+            assert (await session.request("resources/subscribe", {"uri": uri})).result() == {}
+        assert (await first.request("resources/subscribe", {"uri": "raw://b"})).code() == -32603
+        # The streams of modern clients count, too: what is not honoured is not acknowledged.
+        listening = await running.client("keyed", KEY_A).start(
+            "subscriptions/listen", {"notifications": {"resourceSubscriptions": ["raw://b"]}}
+        )
+        assert await listening.head() == 200
+        assert (await listening.message())["params"]["notifications"] == {}
+        await listening.close()
+        assert (await other.request("resources/subscribe", {"uri": "raw://a"})).result() == {}
+        full = await other.request("resources/subscribe", {"uri": "raw://b"})
+        assert full.code() == -32603
+        assert "raw" in full.error()["message"]
+        # And what has ended makes room.
+        assert (await second.request("resources/unsubscribe", {"uri": "raw://a"})).result() == {}
+        assert (await first.request("resources/subscribe", {"uri": "raw://b"})).result() == {}
 
 
 async def test_a_session_subscribes_to_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:

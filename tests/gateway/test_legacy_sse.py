@@ -17,10 +17,10 @@ from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.downstream import sse
 from metamcp_asgi.settings import Settings
 from tests.gateway.client import BASE, JSON, Answer, Client, Exchange
-from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import KEY_A, KEY_B, document_of, gateway_over, served
 from tests.gateway.test_legacy_asking import ACCEPTED, EVERYTHING, FORM, answers, asking_server
 from tests.gateway.upstreams.raw import RawServer, Seen, text_result
+from tests.lab.running import KINDS, Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -96,9 +96,9 @@ async def test_check_28_a_session(lab: Lab, revision: str) -> None:
         assert response["id"] == kind
         assert response["result"]["content"][0]["text"] == f"to {kind}"
         assert "resultType" not in response["result"]
-    assert {"um__echo", "ud__echo"} <= {
-        tool["name"] for tool in (await stream.request("tools/list"))["result"]["tools"]
-    }
+    first = (await stream.request("tools/list"))["result"]
+    rest = (await stream.request("tools/list", {"cursor": first["nextCursor"]}))["result"]
+    assert {"um__echo", "us__echo"} <= {tool["name"] for page in (first, rest) for tool in page["tools"]}
     assert (await stream.request("foo/bar"))["error"]["code"] == -32601
     await stream.exchange.close()
 

@@ -9,9 +9,9 @@ import pytest
 
 from metamcp_asgi.protocol.revisions import ALL
 from tests.gateway.client import CAPABILITIES, CLIENT_INFO, MODERN, SERVER_INFO, VERSION, Answer, modern_request, wire
-from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import gateway_over
 from tests.gateway.upstreams.raw import Plain, RawServer, Stream
+from tests.lab.running import KINDS, Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -275,32 +275,6 @@ async def test_check_17_accept_that_has_both(lab: Lab, accept: str) -> None:
     assert (await lab.client().modern("tools/list", headers=[("Accept", accept)])).status == 200
 
 
-async def test_check_18_a_silent_call_becomes_a_stream_with_comments() -> None:
-    release = asyncio.Event()
-
-    async def late(_: Any) -> dict[str, Any]:
-        await release.wait()
-        return {"content": [], "resultType": "complete"}
-
-    server = RawServer("modern", ("late",), behaviour={"tools/call late": late})
-    async with gateway_over({"raw": server}, keepalive_seconds=0.05) as running:
-        exchange = await running.client().start("tools/call", {"name": "raw__late"})
-        assert await exchange.head() == 200
-        headers = dict(exchange.headers)
-        assert headers[b"content-type"].startswith(b"text/event-stream")
-        assert headers[b"x-accel-buffering"] == b"no"
-        comments = 0
-        async for chunk in exchange.chunks():
-            assert all(line == b"" or line.startswith(b":") for line in chunk.splitlines()), chunk
-            comments += 1
-            if comments == 3:
-                break
-        release.set()
-        answer = await asyncio.wait_for(exchange.answer(), 30)
-        assert [message.get("id") for message in answer.messages()] == [1]
-        assert answer.result()["content"] == []
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -359,32 +333,31 @@ async def test_check_19_json_that_is_nested_too_deeply(lab: Lab) -> None:
         assert answer.code() in (-32600, -32700)
 
 
-async def test_check_20_every_refusal_has_a_json_rpc_error() -> None:
-    async with gateway_over({"raw": RawServer()}) as running:
-        client = running.client()
-        refusals = [
-            await client.send("POST", modern_request("tools/list")[0], b"{"),
-            await client.modern("tools/list", without=[VERSION]),
-            await client.modern("tools/list", without=["mcp-method"]),
-            await client.modern("nothing/here"),
-            await client.modern("tools/list", version="v999"),
-            await client.modern("tools/list", headers=[("Content-Type", "text/plain")]),
-        ]
-        for answer in refusals:
-            assert 400 <= answer.status < 500, answer
-            assert answer.header("content-type") == "application/json"
-            assert answer.error()["message"]
+async def test_check_20_every_refusal_has_a_json_rpc_error(lab: Lab) -> None:
+    client = lab.client()
+    refusals = [
+        await client.send("POST", modern_request("tools/list")[0], b"{"),
+        await client.modern("tools/list", without=[VERSION]),
+        await client.modern("tools/list", without=["mcp-method"]),
+        await client.modern("nothing/here"),
+        await client.modern("tools/list", version="v999"),
+        await client.modern("tools/list", headers=[("Content-Type", "text/plain")]),
+    ]
+    for answer in refusals:
+        assert 400 <= answer.status < 500, answer
+        assert answer.header("content-type") == "application/json"
+        assert answer.error()["message"]
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
-async def test_check_21_a_failing_server_does_not_look_like_another_era(status: int) -> None:
-    server = RawServer("modern", ("echo", "odd"), behaviour={"tools/call odd": Plain(status, b"")})
-    async with gateway_over({"raw": server}) as running:
-        answer = await running.client().call("raw__odd")
+@pytest.mark.parametrize("name", ["raw", "old"])
+@pytest.mark.parametrize("status", [400, 404, 405, 500, 502, 503])
+async def test_check_21_a_failing_server_does_not_look_like_another_era(lab: Lab, name: str, status: int) -> None:
+    getattr(lab, name).behaviour["tools/call odd"] = Plain(status, b"")
+    for answer in (await lab.client().call(f"{name}__odd"), await (await lab.client().session()).call(f"{name}__odd")):
         assert answer.status == 200
         assert answer.result()["isError"] is True
-        assert "raw" in answer.result()["content"][0]["text"]
-        assert "isError" not in (await running.client().call("raw__echo")).result()
+        assert name in answer.result()["content"][0]["text"]
+    assert "isError" not in (await lab.client().call(f"{name}__echo")).result()
 
 
 async def test_check_51_an_unknown_tool_in_both_eras(lab: Lab) -> None:

@@ -11,9 +11,9 @@ from mcp_types import methods
 
 from metamcp_asgi.protocol.levels import LEVELS
 from tests.gateway.client import CAPABILITIES, JSON, MODERN, SERVER_INFO, Client, Exchange
-from tests.gateway.conftest import Lab
 from tests.gateway.running import RunningGateway, gateway_over
 from tests.gateway.upstreams.raw import Error, RawServer, Seen, Stream, text_result, tool_named
+from tests.lab.running import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

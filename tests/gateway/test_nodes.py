@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from mcp.server.mcpserver import Context, MCPServer
 
 from tests.gateway.client import CAPABILITIES, JSON, Session
-from tests.gateway.running import KEY_A, RunningGateway, gateway_over
+from tests.gateway.running import KEY_A, RunningGateway, document_of, gateway_for, gateway_over, served
 from tests.gateway.upstreams.raw import RawServer, Reply, Seen, text_result
+from tests.lab.common import Word
+from tests.redis import Redis
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -101,6 +104,27 @@ async def test_check_103_keys_change_one_after_the_other() -> None:
         for before, after in itertools.pairwise(nodes):
             await (await Begun.at(before)).goes_on_at(after)
             await (await Begun.at(after)).goes_on_at(before)
+
+
+async def test_check_103_a_parked_call_goes_on_while_keys_change(shared_redis: Redis, prefix: str) -> None:
+    server: MCPServer[Any] = MCPServer("asking", log_level="WARNING")
+
+    @server.tool()
+    async def ask(ctx: Context[Any]) -> str:
+        return (await ctx.elicit("A word?", Word)).action
+
+    common: dict[str, Any] = {"redis_url": shared_redis.url, "redis_prefix": prefix}
+    steps = [(OLD,), (OLD, NEW), (NEW, OLD), (NEW,)]
+    async with served(server.streamable_http_app()) as port, contextlib.AsyncExitStack() as stack:
+        document = document_of({"ul": {"url": f"http://127.0.0.1:{port}/mcp", "era": "legacy"}})
+        nodes = [await stack.enter_async_context(gateway_for(document, secret_keys=keys, **common)) for keys in steps]
+        for before, after in [*itertools.pairwise(nodes), *itertools.pairwise(reversed(nodes))]:
+            asked = (await before.client("keyed", KEY_A).call("ul__ask", meta=ABLE)).result()
+            given = {key: {"action": "accept", "content": {"word": "leaf"}} for key in asked["inputRequests"]}
+            more: JSON = {"requestState": asked["requestState"], "inputResponses": given}
+            there = after.client("keyed", KEY_A)
+            done = await there.modern("tools/call", {"name": "ul__ask", "arguments": {}, **more}, meta=ABLE)
+            assert done.result()["content"][0]["text"] == "accept"
 
 
 async def test_keys_that_are_gone_open_nothing() -> None:

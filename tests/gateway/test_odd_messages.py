@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.client import CAPABILITIES, MODERN, VERSION, modern_request
-from tests.gateway.conftest import Lab
+from tests.lab.running import Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

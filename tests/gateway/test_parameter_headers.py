@@ -5,26 +5,16 @@ import json
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.gateway.client import MODERN
-from tests.gateway.conftest import KINDS, Lab
 from tests.gateway.running import gateway_over
+from tests.gateway.test_lists import pages
 from tests.gateway.upstreams.raw import Error, RawServer, Seen, text_result, tool_named
+from tests.lab.running import HDR, KINDS, Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COMPLETE = {"resultType": "complete"}
-HDR = tool_named("hdr")
-HDR["inputSchema"] = {
-    "type": "object",
-    "properties": {
-        "region": {"type": "string", "x-mcp-header": "Region"},
-        "count": {"type": "integer", "x-mcp-header": "Count"},
-        "flag": {"type": "boolean", "x-mcp-header": "Flag"},
-        "deep": {"type": "object", "properties": {"er": {"type": "string", "x-mcp-header": "Deeper"}}},
-    },
-}
 
 
 def received(seen: Seen) -> dict[str, list[str]]:
@@ -36,28 +26,26 @@ def received(seen: Seen) -> dict[str, list[str]]:
     return found
 
 
-async def test_check_46_the_headers_of_parameters() -> None:
-    server = RawServer("modern", (HDR,), behaviour={"tools/call": text_result("ok", **COMPLETE)})
-    async with gateway_over({"raw": server}) as running:
-        client = running.client()
-        arguments = {"region": "us-west1", "count": 42, "flag": True, "deep": {"er": "x"}}
-        headers = [
-            ("Mcp-Param-Region", "us-west1"),
-            ("mcp-param-count", "42.0"),
-            ("Mcp-Param-Flag", "true"),
-            ("Mcp-Param-Deeper", " x "),
-        ]
-        answer = await client.call("raw__hdr", arguments, headers=headers)
-        assert "result" in answer.message(), answer
-        assert received(server.last("tools/call")) == {
-            "mcp-protocol-version": [MODERN],
-            "mcp-method": ["tools/call"],
-            "mcp-name": ["hdr"],
-            "mcp-param-region": ["us-west1"],
-            "mcp-param-count": ["42"],
-            "mcp-param-flag": ["true"],
-            "mcp-param-deeper": ["x"],
-        }
+async def test_check_46_the_headers_of_parameters(lab: Lab) -> None:
+    client, server = lab.client(), lab.raw
+    arguments = {"region": "us-west1", "count": 42, "flag": True, "deep": {"er": "x"}}
+    headers = [
+        ("Mcp-Param-Region", "us-west1"),
+        ("mcp-param-count", "42.0"),
+        ("Mcp-Param-Flag", "true"),
+        ("Mcp-Param-Deeper", " x "),
+    ]
+    answer = await client.call("raw__hdr", arguments, headers=headers)
+    assert "result" in answer.message(), answer
+    assert received(server.last("tools/call")) == {
+        "mcp-protocol-version": [MODERN],
+        "mcp-method": ["tools/call"],
+        "mcp-name": ["hdr"],
+        "mcp-param-region": ["us-west1"],
+        "mcp-param-count": ["42"],
+        "mcp-param-flag": ["true"],
+        "mcp-param-deeper": ["x"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -78,11 +66,11 @@ async def test_check_46_the_headers_of_parameters() -> None:
     ],
 )
 async def test_check_46_headers_that_do_not_match(
-    hdr: tuple[Any, RawServer], arguments: dict[str, Any], headers: list[tuple[str, str | bytes]]
+    lab: Lab, arguments: dict[str, Any], headers: list[tuple[str, str | bytes]]
 ) -> None:
-    running, server = hdr
+    server = lab.raw
     before = server.count("tools/call")
-    answer = await running.client().call("raw__hdr", arguments, headers=headers)
+    answer = await lab.client().call("raw__hdr", arguments, headers=headers)
     assert (answer.status, answer.code()) == (400, -32020), answer
     assert server.count("tools/call") == before
 
@@ -99,26 +87,19 @@ async def test_check_46_headers_that_do_not_match(
     ],
 )
 async def test_check_46_values_that_headers_cannot_carry(
-    hdr: tuple[Any, RawServer], arguments: dict[str, Any], sent: list[str | None], arrives: list[str]
+    lab: Lab, arguments: dict[str, Any], sent: list[str | None], arrives: list[str]
 ) -> None:
-    running, server = hdr
+    server = lab.raw
     headers = [("Mcp-Param-Region", f"=?base64?{value}?=" if value else "") for value in sent]
-    answer = await running.client().call("raw__hdr", arguments, headers=headers)
+    answer = await lab.client().call("raw__hdr", arguments, headers=headers)
     assert answer.status == 200, answer
     assert received(server.last("tools/call")).get("mcp-param-region", []) == arrives
     assert server.last("tools/call").params["arguments"] == arguments
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def hdr() -> Any:
-    server = RawServer("modern", (HDR,), behaviour={"tools/call": text_result("ok", **COMPLETE)})
-    async with gateway_over({"raw": server}) as running:
-        yield running, server
-
-
 @pytest.mark.parametrize("kind", KINDS)
 async def test_check_46_real_servers_accept_what_we_derive(lab: Lab, kind: str) -> None:
-    tools = {tool["name"]: tool for tool in (await lab.client().modern("tools/list")).result()["tools"]}
+    tools = {tool["name"]: tool for page in await pages(lab.client()) for tool in page["tools"]}
     assert tools[f"{kind}__region"]["inputSchema"]["properties"]["region"]["x-mcp-header"] == "Region"
     for region in ("us", "münchen"):
         value = f"=?base64?{base64.b64encode(region.encode()).decode()}?="
@@ -140,7 +121,7 @@ async def test_check_46_after_a_header_mismatch_the_schema_is_read_again() -> No
     server.behaviour["tools/call hdr"] = checked
     async with gateway_over({"raw": server}) as running:
         session = await running.client().session()
-        server.behaviour["tools/list"] = server.listed("tools", [HDR])
+        server.behaviour["tools/list"] = server.listed("tools", [{**tool_named("hdr"), "inputSchema": HDR}])
         answer = await session.call("raw__hdr", {"region": "us"})
         assert answer.result()["content"][0]["text"] == "ok"
         server.behaviour["tools/call hdr"] = Error(-32020, "never", status=400)
@@ -174,10 +155,10 @@ async def test_check_48_a_tool_with_an_invalid_annotation(properties: Any) -> No
         assert (await running.client().call("new__bad")).code() == -32602
 
 
-async def test_check_49_headers_that_no_schema_knows_pass(hdr: tuple[Any, RawServer]) -> None:
-    running, server = hdr
+async def test_check_49_headers_that_no_schema_knows_pass(lab: Lab) -> None:
+    server = lab.raw
     headers = [("Mcp-Param-Foo", "bar"), ("Mcp-Param-Enc", "=?base64?w7w=?=")]
-    assert (await running.client().call("raw__hdr", {}, headers=headers)).status == 200
+    assert (await lab.client().call("raw__hdr", {}, headers=headers)).status == 200
     arrived = received(server.last("tools/call"))
     assert arrived["mcp-param-foo"] == ["bar"]
     assert arrived["mcp-param-enc"] == ["=?base64?w7w=?="]

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import pytest
+from msgspec.structs import replace
 from starlette.types import Message
 
 from metamcp_asgi.config.snapshot import ANONYMOUS, Principal
@@ -184,3 +185,19 @@ def test_nobody_takes_all_streams() -> None:
         assert not streams.full("open", ANONYMOUS)
         assert not streams.full("other", A)
     assert not streams.full("open", A)
+
+
+def test_an_address_does_not_take_the_streams_of_all_strangers() -> None:
+    streams = Streams(16 * LEAST_SHARE, 30)
+    one, other = (replace(ANONYMOUS, address=f"192.0.2.{n}") for n in (1, 2))
+    with contextlib.ExitStack() as taken:
+        for _ in range(LEAST_SHARE):
+            assert not streams.full("open", one)
+            taken.enter_context(streams.reserved("open", one))
+        assert streams.full("open", one)
+        for n in range(3 * LEAST_SHARE):
+            assert not streams.full("open", other), "others have what is left of the strangers' share"
+            taken.enter_context(streams.reserved("open", replace(ANONYMOUS, address=f"192.0.3.{n}")))
+        assert streams.full("open", other)
+        assert not streams.full("open", A)
+    assert not streams.full("open", one)

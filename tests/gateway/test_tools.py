@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from metamcp_asgi.upstream import stdio
 from tests.gateway.client import BASE, CAPABILITIES, CLIENT_INFO, MODERN, SERVER_INFO, VERSION, modern_request
-from tests.gateway.conftest import KINDS, Lab
-from tests.gateway.running import KEY_A, KEY_B, gateway_over, served
-from tests.gateway.upstreams.raw import Behaviour, Error, Plain, RawServer, Seen, Stream, text_result, tool_named
+from tests.gateway.running import KEY_A, KEY_B, gateway_over
+from tests.gateway.test_lists import names, pages
+from tests.gateway.upstreams.raw import Error, Plain, RawServer, Seen, Stream, text_result, tool_named
 from tests.gateway.witness import witness_at
+from tests.lab.running import KINDS, Lab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,8 +25,7 @@ COMPLETE = {"resultType": "complete"}
 
 async def test_check_45_names(lab: Lab) -> None:
     client = lab.client()
-    tools = (await client.modern("tools/list")).result()["tools"]
-    found = [tool["name"] for tool in tools]
+    found = names(await pages(client))
     assert len(set(found)) == len(found)
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name) for name in found)
     assert {f"{kind}__echo" for kind in (*KINDS, "raw", "old")} <= set(found)
@@ -66,61 +65,40 @@ async def test_check_45_without_prefixes(prefix: str) -> None:
             assert (await client.call("second__same")).result()["content"][0]["text"] == "second same"
 
 
-ARR = {**tool_named("arr"), "outputSchema": {"type": "array", "items": {"type": "integer"}}, "title": "Array"}
-ARR_RESULT = {**COMPLETE, "structuredContent": [1, 2], "content": [{"type": "text", "text": "[1,2]"}]}
-OBJ_RESULT = {**COMPLETE, "structuredContent": {"a": 1}, "content": [{"type": "text", "text": '{"a":1}'}]}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shapes() -> Any:
-    obj = {**tool_named("obj"), "outputSchema": {"type": "object"}}
-    results: dict[str, Behaviour] = {"tools/call arr": ARR_RESULT, "tools/call obj": OBJ_RESULT}
-    async with gateway_over({"raw": RawServer("modern", (ARR, obj), results)}) as running:
-        yield running
-
-
-async def test_check_50_modern_clients_get_any_structured_content(shapes: Any) -> None:
-    result = (await shapes.client().call("raw__arr")).result()
+async def test_check_50_modern_clients_get_any_structured_content(lab: Lab) -> None:
+    result = (await lab.client().call("raw__numbers")).result()
     assert result["structuredContent"] == [1, 2]
     assert json.loads(result["content"][0]["text"]) == [1, 2]
-    tools = {tool["name"]: tool for tool in (await shapes.client().modern("tools/list")).result()["tools"]}
-    assert tools["raw__arr"]["outputSchema"]["type"] == "array"
+    tools = {tool["name"]: tool for page in await pages(lab.client()) for tool in page["tools"]}
+    assert tools["raw__numbers"]["outputSchema"]["type"] == "array"
 
 
 @pytest.mark.parametrize("revision", ["2025-06-18", "2025-11-25"])
-async def test_check_50_legacy_clients_that_know_structured_content(shapes: Any, revision: str) -> None:
-    session = await shapes.client().session(revision)
-    assert (await session.call("raw__obj")).result()["structuredContent"] == {"a": 1}
-    assert (await session.call("raw__arr")).result()["content"][0]["text"] == "[1,2]"
+async def test_check_50_legacy_clients_that_know_structured_content(lab: Lab, revision: str) -> None:
+    session = await lab.client("public").session(revision)
+    assert (await session.call("raw__table")).result()["structuredContent"] == {"a": 1}
+    assert (await session.call("raw__numbers")).result()["content"][0]["text"] == "[1,2]"
     tools = {tool["name"]: tool for tool in (await session.request("tools/list")).result()["tools"]}
-    assert tools["raw__obj"]["outputSchema"] == {"type": "object"}
+    assert tools["raw__table"]["outputSchema"] == {"type": "object"}
 
 
-async def test_check_52_references_to_other_places_are_never_followed() -> None:
-    contacted = []
-
-    async def canary(scope: Any, receive: Any, send: Any) -> None:
-        contacted.append(scope)
-
-    async with served(canary, "off") as port:
-        tool = tool_named("ref")
-        tool["inputSchema"] = {"type": "object", "properties": {"x": {"$ref": f"http://127.0.0.1:{port}/schema"}}}
-        server = RawServer("modern", (tool,), behaviour={"tools/call": text_result("ok", **COMPLETE)})
-        async with gateway_over({"raw": server}) as running:
-            [listed] = (await running.client().modern("tools/list")).result()["tools"]
-            assert listed["inputSchema"] == tool["inputSchema"]
-            assert (await running.client().call("raw__ref", {"x": 1})).status == 200
-    assert contacted == []
+async def test_check_52_references_to_other_places_are_never_followed(lab: Lab) -> None:
+    [tool] = [tool for page in await pages(lab.client()) for tool in page["tools"] if tool["name"] == "raw__ref"]
+    assert tool["inputSchema"]["properties"]["x"]["$ref"].startswith("http://127.0.0.1:")
+    for caller in (lab.client(), await lab.client().session()):
+        assert (await caller.call("raw__ref", {"x": 1})).result()["content"][0]["text"] == "ok"
+    assert lab.canary == []
 
 
-async def test_check_53_execution_is_a_matter_of_legacy_clients() -> None:
-    tool = tool_named("task", execution={"taskSupport": "optional"})
-    async with gateway_over({"old": RawServer("legacy", (tool,))}) as running:
-        [modern] = (await running.client().modern("tools/list")).result()["tools"]
-        assert "execution" not in modern
-        session = await running.client().session("2025-11-25")
-        [legacy] = (await session.request("tools/list")).result()["tools"]
-        assert legacy["execution"] in ({"taskSupport": "optional"}, {"taskSupport": "forbidden"})
+async def test_check_53_execution_is_a_matter_of_legacy_clients(lab: Lab) -> None:
+    session = await lab.client().session("2025-11-25")
+    first = (await session.request("tools/list")).result()
+    modern = [tool for page in await pages(lab.client()) for tool in page["tools"]]
+    legacy = [tool for page in await pages(lab.client(), legacy=True) for tool in page["tools"]]
+    assert first["tools"] == legacy[: len(first["tools"])]
+    assert not any("execution" in tool for tool in modern)
+    [told] = [tool["execution"] for tool in legacy if tool["name"] == "old__task"]
+    assert told in ({"taskSupport": "optional"}, {"taskSupport": "forbidden"})
 
 
 async def test_check_54_a_server_with_state_keeps_principals_apart() -> None:
@@ -205,24 +183,19 @@ async def test_check_83_results_that_were_not_agreed_on(result: Any) -> None:
             assert answer.code() == -32603
 
 
-@pytest.mark.parametrize("era", ["modern", "legacy"])
+@pytest.mark.parametrize("name", ["raw", "old"])
 @pytest.mark.parametrize("code", [-32000, -32001, -32002, -32019, -32020, -32022, -32042, -32050, -32099])
-async def test_check_83_codes_that_must_not_be_passed_on(era: str, code: int) -> None:
+async def test_check_83_codes_that_must_not_be_passed_on(lab: Lab, name: str, code: int) -> None:
     data = {"supported": [MODERN], "requested": MODERN} if code == -32022 else {"own": 1}
-    server = RawServer(
-        era, ("odd",), behaviour={"tools/call": Error(code, "odd thing", data, 400 if era == "modern" else 200)}
-    )
-    async with gateway_over({"raw": server}) as running:
-        answer = await running.client().call("raw__odd")
-        legacy = await (await running.client().session()).call("raw__odd")
-        for each in (answer, legacy):
-            message = each.message()
-            if "result" in message:
-                assert message["result"]["isError"] is True
-            else:
-                assert message["error"]["code"] == -32603
-                assert message["error"]["data"]["upstream"]["code"] == code
-            assert each.status == 200
+    getattr(lab, name).behaviour["tools/call odd"] = Error(code, "odd thing", data, 400 if name == "raw" else 200)
+    for answer in (await lab.client().call(f"{name}__odd"), await (await lab.client().session()).call(f"{name}__odd")):
+        message = answer.message()
+        if "result" in message:
+            assert message["result"]["isError"] is True
+        else:
+            assert message["error"]["code"] == -32603
+            assert message["error"]["data"]["upstream"]["code"] == code
+        assert answer.status == 200
 
 
 @pytest.mark.parametrize("code", [-32603, -32602, 1, 42900, -1])
@@ -264,14 +237,14 @@ async def test_check_91_credentials_of_the_client_stay_here() -> None:
         assert old.last("tools/call").header("authorization") == []
 
 
+@pytest.mark.parametrize("name", ["raw", "old"])
 @pytest.mark.parametrize("status", [401, 403])
-async def test_check_92_a_servers_challenge_is_not_passed_on(status: int) -> None:
-    server = RawServer("modern", ("locked",), behaviour={"tools/call": Plain(status, b"go away")})
-    async with gateway_over({"raw": server}) as running:
-        answer = await running.client().call("raw__locked")
-        assert answer.status == 200
-        assert answer.header("www-authenticate") is None
-        assert answer.result()["isError"] is True
+async def test_check_92_a_servers_challenge_is_not_passed_on(lab: Lab, name: str, status: int) -> None:
+    getattr(lab, name).behaviour["tools/call odd"] = Plain(status, b"go away")
+    answer = await lab.client().call(f"{name}__odd")
+    assert answer.status == 200
+    assert answer.header("www-authenticate") is None
+    assert answer.result()["isError"] is True
 
 
 async def test_check_97_metadata_of_the_clients_hop_stays_here(lab: Lab) -> None:

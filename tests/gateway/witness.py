@@ -8,6 +8,14 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
+
+
+class Reports(Protocol):
+    """Where a server says what happens in it."""
+
+    def report(self, what: str) -> None:
+        """Report one thing."""
 
 
 class Witness(asyncio.DatagramProtocol):

@@ -8,13 +8,16 @@ import pytest
 from metamcp_asgi.aggregate.interaction import parking
 from tests.gateway.client import Client
 from tests.gateway.running import KEY_A, KEY_B, RunningGateway, gateway_over
-from tests.interaction.server import build
-from tests.interaction.test_modern_clients import accept, asked, call, text
+from tests.gateway.witness import Witness
+from tests.lab.modern import build
+from tests.lab.test_asking import accept, asked, call, text
 
 
 @pytest.fixture
 async def running() -> AsyncIterator[RunningGateway]:
-    async with gateway_over({"ul": build("ul").streamable_http_app()}, config={"ul": {"era": "legacy"}}) as running:
+    async with gateway_over(
+        {"ul": build("ul", Witness()).streamable_http_app()}, config={"ul": {"era": "legacy"}}
+    ) as running:
         yield running
 
 

@@ -113,6 +113,6 @@ async def bridge_over(raw: RawServer | None = None, **options: Any) -> AsyncIter
     app = tools.server.streamable_http_app()
     async with (
         gateway_over({"t": app, "raw": raw}, **options) as running,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", timeout=10) as http,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", timeout=30) as http,
     ):
         yield Bridge(running, http, tools, raw)

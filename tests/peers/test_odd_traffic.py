@@ -28,7 +28,7 @@ class RawClient:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=10)
+        self.http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
 
     async def post(self, body: Any, **headers: str) -> httpx2.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -18,7 +18,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from tests.gateway.client import CAPABILITIES, Client
 from tests.gateway.running import document_of
 from tests.gateway.upstreams.raw import RawServer
-from tests.interaction.server import Word
+from tests.lab.common import Word
 from tests.places import BIN, ROOT
 from tests.processes import running
 from tests.redis import Redis

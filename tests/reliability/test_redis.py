@@ -14,7 +14,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from tests.gateway.client import CAPABILITIES, Answer, Client, Session
 from tests.gateway.test_changes import change, listening
 from tests.gateway.upstreams.raw import RawServer
-from tests.interaction.server import Word
+from tests.lab.common import Word
 from tests.redis import Redis
 from tests.reliability.clock import AT_ONCE, until_true, within
 from tests.stdio import stdio
@@ -102,15 +102,15 @@ async def test_check_101_redis_is_killed_and_comes_back_empty(site: Site) -> Non
     site.redis.kill()
     await site.unaffected("Redis killed")
     async with within(AT_ONCE, "Redis killed: a retry that is for another worker"):
-        refused = (await retry(site.there(), asked)).message()
-    assert refused["error"]["code"] == -32603, refused
-    assert "Redis" in refused["error"]["message"]
+        refused = await retry(site.there(), asked)
+    assert (refused.status, refused.code(), refused.header("retry-after")) == (503, -32603, "5")
+    assert "Redis" in refused.error()["message"]
     async with within(AT_ONCE, "Redis killed: a retry that comes to its owner"):
         assert await accepted(retry(site.here(), asked))
     there = Session(site.there(), session.id, "2025-11-25")
     async with within(AT_ONCE, "Redis killed: a request of a legacy session"):
         refused_call = await there.call("um__echo")
-    assert refused_call.code() == -32603, refused_call
+    assert (refused_call.status, refused_call.code()) == (503, -32603)
     async with within(AT_ONCE, "Redis killed: a legacy stream"):
         opened = await there.client.send("GET", [("Accept", "text/event-stream"), *there.headers])
     assert (opened.status, opened.code()) == (503, -32603)

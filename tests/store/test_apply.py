@@ -27,6 +27,7 @@ from metamcp_asgi.store.errors import Duplicate
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting, User
 from metamcp_asgi.store.repository import SYSTEM, Store
 from metamcp_asgi.store.scope import read_scope
+from tests.command import metamcp
 from tests.databases import SECRET
 from tests.places import BIN
 from tests.snapshots import snapshots
@@ -301,16 +302,8 @@ async def test_middlewares_are_judged_before_they_are_written(database: Callable
 # The commands
 
 
-def metamcp(*arguments: str, folder: Path, database: str, status: int = 0) -> str:
-    done = subprocess.run(
-        [str(BIN / "metamcp"), *arguments],
-        env=environment(database),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def printed(*arguments: str, folder: Path, database: str, status: int = 0) -> str:
+    done = metamcp(*arguments, env=environment(database), cwd=folder)
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr
 
@@ -328,7 +321,7 @@ def test_a_file_is_planned_applied_and_exported(database: Callable[[], str], tmp
     url = database()
 
     def run(*arguments: str, status: int = 0) -> str:
-        return metamcp(*arguments, folder=tmp_path, database=url, status=status)
+        return printed(*arguments, folder=tmp_path, database=url, status=status)
 
     if url.startswith("postgresql"):
         run("db", "upgrade")

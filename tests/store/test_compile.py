@@ -67,7 +67,7 @@ async def test_the_same_configuration_compiles_to_the_same_snapshot_from_a_file_
                 "clientRateLimit": {"maxRate": 2, "maxRateSeconds": 1, "strategy": "header", "header": "X-Id"},
             },
             "two": {"namespace": "tools", "apiKeyAuth": False, "clientRateLimit": {
-                "maxRate": 2, "maxRateSeconds": 1, "strategy": "ip"}},
+                "maxRate": 2, "maxRateSeconds": 1, "strategy": "principal"}},
         },
     }  # fmt: skip
     async with store.write(SYSTEM) as tx:
@@ -115,7 +115,7 @@ async def test_the_same_configuration_compiles_to_the_same_snapshot_from_a_file_
                 api_key_auth=False,
                 client_max_rate=2,
                 client_max_rate_seconds=1.0,
-                client_max_rate_strategy="ip",
+                client_max_rate_strategy="principal",
             )
         )
     assert await compiled(store) == compile_document(document, environ={})

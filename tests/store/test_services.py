@@ -554,6 +554,12 @@ class TestEndpoints:
         assert (row.client_max_rate_strategy, row.client_max_rate_header) == ("header", "x-client")
         changed = await people.do(endpoints.update, people.bob, row.id, EndpointChanges(name="f", rate_limit=None))
         assert (changed.max_rate, changed.client_max_rate, changed.name) == (None, 1, "f")
+        by_principal = ClientRateLimitInput(max_rate=3, max_rate_seconds=1, strategy="principal")
+        given = EndpointChanges(client_rate_limit=by_principal)
+        changed = await people.do(endpoints.update, people.bob, row.id, given)
+        assert (changed.client_max_rate_strategy, changed.client_max_rate_header) == ("principal", None)
+        changed = await people.do(endpoints.update, people.bob, row.id, EndpointChanges(description="kept"))
+        assert (changed.client_max_rate, changed.client_max_rate_strategy) == (3, "principal")
 
     @pytest.mark.parametrize(
         ("given", "field"),

@@ -1,4 +1,4 @@
-"""``metamcp users``, run as an operator runs it."""
+"""``metamcp users``; at a terminal as a process of its own, as an operator runs it."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import users
 from metamcp_asgi.store.services.inputs import Unknown
+from tests.command import metamcp
 from tests.places import BIN
 
 METAMCP = BIN / "metamcp"
@@ -22,11 +23,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def url(database: Callable[[], str]) -> str:
+def url(database: Callable[[], str], tmp_path: Path) -> str:
     made = database()
     if made.startswith("postgresql"):
-        environ = {**os.environ, "METAMCP_SECRET_KEYS": KEY}
-        subprocess.run([METAMCP, "db", "upgrade", "--database", made], env=environ, check=True, capture_output=True)
+        upgraded = metamcp("db", "upgrade", "--database", made, env={"METAMCP_SECRET_KEYS": KEY}, cwd=tmp_path)
+        assert upgraded.returncode == 0, upgraded.stderr
     return made
 
 
@@ -35,11 +36,8 @@ def run(url: str, tmp_path: Path) -> Run:
     """Runs `metamcp users` on a database, with a text on its standard input."""
 
     def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        environ = {**os.environ, "METAMCP_SECRET_KEYS": KEY, "DATABASE_URL": url}
-        command = [METAMCP, "users", *arguments]
-        return subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environ
-        )
+        environ = {"METAMCP_SECRET_KEYS": KEY, "DATABASE_URL": url}
+        return metamcp("users", *arguments, env=environ, cwd=tmp_path, text=text)
 
     return run
 

@@ -23,9 +23,11 @@ MODES = {
     "broken": "required",
     "forever": "required",
     "ask": "required",
+    "twice": "optional",
     "either": "optional",
     "states": "forbidden",
 }
+FORM = {"type": "object", "properties": {"sure": {"type": "boolean"}}}
 started: list[str] = []
 
 
@@ -58,8 +60,10 @@ async def call(name: str, arguments: dict[str, Any]) -> Any:
         if name == "broken":
             raise RuntimeError("it broke off")
         if name == "ask":
-            answer = await task.elicit("Sure?", {"type": "object", "properties": {"sure": {"type": "boolean"}}})
-            return _text(answer.action)
+            return _text((await task.elicit("Sure?", FORM)).action)
+        if name == "twice":
+            answers = [await task.elicit(question, FORM) for question in ("Sure?", "Really?")]
+            return _text(" ".join(f"{answer.action} {answer.content}" for answer in answers))
         await anyio.sleep_forever()
         raise AssertionError
 

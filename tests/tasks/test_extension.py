@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metamcp_asgi.config.file import compile_document
-from tests.gateway.client import CAPABILITIES, JSON, Answer, Client
+from tests.gateway.client import CAPABILITIES, JSON, Answer, Client, Exchange
 from tests.gateway.running import KEY_A, KEY_B, document_of, gateway_for, gateway_over, served
 from tests.gateway.upstreams.raw import Behaviour, Error, RawServer, Reply, Seen, text_result
 
@@ -147,17 +147,21 @@ async def test_check_11_there_is_no_more_than_the_extension_has() -> None:
             refused = await about(client, method, await started(client))
             assert (refused.status, refused.code()) == (404, -32601)
         session = await client.session(capabilities={"extensions": {TASKS: {}}, "tasks": {"list": {}, "cancel": {}}})
-        for method in ("tasks/get", "tasks/update", "tasks/cancel", "tasks/list", "tasks/result"):
+        for method in ("tasks/update", "tasks/list"):
             assert (await session.request(method, {"taskId": "x"})).code() == -32601
 
 
-async def test_only_modern_clients_are_told_of_the_extension() -> None:
+async def test_each_revision_is_told_of_its_own_tasks() -> None:
     async with gateway_over({"raw": Tasks({})}) as running:
         discovered = (await running.client().modern("server/discover")).result()
         assert discovered["capabilities"]["extensions"] == {TASKS: {}}
         assert "tasks" not in discovered["capabilities"]
         initialized = (await running.client().initialize()).result()
-        assert not {"extensions", "tasks"} & initialized["capabilities"].keys()
+        assert "extensions" not in initialized["capabilities"]
+        # No list: it could show one client what another one does.
+        assert initialized["capabilities"]["tasks"] == {"cancel": {}, "requests": {"tools": {"call": {}}}}
+        older = (await running.client().initialize("2025-06-18")).result()
+        assert not {"extensions", "tasks"} & older["capabilities"].keys()
 
 
 async def test_a_task_asks_and_is_answered() -> None:
@@ -339,17 +343,6 @@ async def test_a_server_that_insists_may_ask_first() -> None:
         await exchange.close()
 
 
-async def test_task_ids_in_a_listen_are_not_honoured() -> None:
-    async with gateway_over({"raw": Tasks({})}) as running:
-        client = running.client()
-        wanted = {"toolsListChanged": True, "taskIds": [await started(client)]}
-        exchange = await client.start("subscriptions/listen", {"notifications": wanted}, meta=ABLE)
-        await exchange.head()
-        acknowledged = await exchange.message()
-        assert acknowledged["params"]["notifications"] == {"toolsListChanged": True}
-        await exchange.close()
-
-
 async def test_middlewares_see_how_every_task_ends() -> None:
     secret = text_result("my key is sk-secret-0123456789", resultType="complete")
     server = Tasks({"status": "completed", "result": secret})
@@ -372,3 +365,74 @@ async def test_middlewares_that_came_later_are_not_gone_around() -> None:
             after = document_of(servers, {"middlewares": ["redact"]})
             running.gateway.apply(compile_document(after, environ={}))
             assert (await about(running.client(), "tasks/get", task)).code() == -32602
+
+
+async def listening(client: Client, *tasks: str, meta: JSON = ABLE) -> Exchange:
+    exchange = await client.start("subscriptions/listen", {"notifications": {"taskIds": list(tasks)}}, id=9, meta=meta)
+    assert await exchange.head() == 200
+    return exchange
+
+
+async def test_a_client_that_listens_hears_what_the_server_tells_of_its_task() -> None:
+    server = Tasks({})
+    async with gateway_over({"raw": server}) as running:
+        client = running.client()
+        task = await started(client)
+        exchange = await listening(client, task)
+        told = await exchange.message()
+        tag = {"io.modelcontextprotocol/subscriptionId": 9}
+        assert told["params"] == {"notifications": {"taskIds": [task]}, "_meta": tag}
+        asked = server.last("subscriptions/listen")
+        assert (asked.params["notifications"], follows(asked)) == ({"taskIds": ["task/ä"]}, True)
+        await server.tell("notifications/tasks", **Tasks.task(taskId="another"))
+        await server.tell("notifications/tasks", **Tasks.task(statusMessage="half"))
+        await server.tell("notifications/tasks", **Tasks.task(**completed()))
+        half, done = (await exchange.message()), (await exchange.message())
+        assert half["method"] == done["method"] == "notifications/tasks"
+        assert half["params"] == {**Tasks.task(statusMessage="half"), "taskId": task, "_meta": tag}
+        assert (done["params"]["taskId"], done["params"]["result"]["content"][0]["text"]) == (task, "done")
+        await exchange.close()
+
+
+async def test_who_hears_of_which_tasks() -> None:
+    server = Tasks({})
+    async with gateway_over({"raw": server}) as running:
+        a = running.client("keyed", KEY_A)
+        task = await started(a)
+        refused = await a.modern("subscriptions/listen", {"notifications": {"taskIds": [task]}})
+        assert (refused.status, refused.code()) == (400, -32021)
+        assert refused.error()["data"] == {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+        for other, given in ((running.client("keyed", KEY_B), task), (running.client("open"), task), (a, "t1.x")):
+            exchange = await listening(other, given)
+            assert (await exchange.message())["params"]["notifications"] == {}
+            await exchange.close()
+        many = await a.modern("subscriptions/listen", {"notifications": {"taskIds": ["x"] * 65}}, meta=ABLE)
+        assert many.code() == -32602
+
+
+async def test_what_a_server_could_not_tell_is_asked_for() -> None:
+    server = Tasks({"statusMessage": "half"}, completed())
+    async with gateway_over({"raw": server}) as running:
+        client = running.client()
+        task = await started(client)
+        exchange = await listening(client, task)
+        await exchange.message()
+        server.end_streams()
+        assert (await exchange.message())["params"]["statusMessage"] == "half"
+        await exchange.close()
+
+
+async def test_check_53_only_tools_of_a_server_with_the_extension_say_that_they_may_be_tasks() -> None:
+    server, plain = Tasks({}), RawServer("modern")
+    server.capabilities = {**server.capabilities, "extensions": {TASKS: {}}}
+    server.behaviour["prompts/list"] = server.listed("prompts", [{"name": "p"}])
+    async with gateway_over({"raw": server, "plain": plain}) as running:
+        session = await running.client().session()
+        tools = (await session.request("tools/list")).result()["tools"]
+        (prompt,) = (await session.request("prompts/list")).result()["prompts"]
+        assert {tool["name"]: tool.get("execution") for tool in tools} == {
+            "raw__slow": {"taskSupport": "optional"},
+            "raw__echo": {"taskSupport": "optional"},
+            "plain__echo": None,
+        }
+        assert "execution" not in prompt

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.gateway.client import CAPABILITIES, JSON, Answer, Client
+from tests.gateway.client import JSON, Answer, Client
 from tests.gateway.running import KEY_A, RunningGateway, document_of, gateway_for
 from tests.places import client_python
 from tests.processes import running
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.peers]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.peers, pytest.mark.xdist_group("tasks")]
 
 SERVER = Path(__file__).with_name("server_2025.py")
-TASKS = "io.modelcontextprotocol/tasks"
 RELATED = "io.modelcontextprotocol/related-task"
 KINDS = ("http", "stdio", "apart")
 """Legacy servers: one over HTTP, one over stdio, and one that gives every caller a session of its own."""
@@ -47,10 +46,9 @@ def text(answer: Answer) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_check_85_a_required_task_is_driven_to_its_end(client: Client, kind: str) -> None:
-    for capabilities in ({}, {"extensions": {TASKS: {}}}):
-        answer = await client.call(f"{kind}__slow", {"what": "it"}, meta={CAPABILITIES: capabilities})
-        assert answer.result()["resultType"] == "complete"
-        assert text(answer) == "done with it"
+    answer = await client.call(f"{kind}__slow", {"what": "it"})
+    assert answer.result()["resultType"] == "complete"
+    assert text(answer) == "done with it"
     session = await client.session()
     answer = await session.call(f"{kind}__slow", {"what": "it"})
     assert text(answer) == "done with it"
@@ -84,10 +82,23 @@ async def test_check_85_a_task_that_failed(gateway: RunningGateway, kind: str) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_task_is_offered_nothing_to_ask_for(gateway: RunningGateway, kind: str) -> None:
-    answer = await gateway.client().call(f"{kind}__ask", meta={CAPABILITIES: {"elicitation": {}}})
+async def test_the_task_of_a_client_that_cannot_be_asked_is_offered_nothing(gateway: RunningGateway, kind: str) -> None:
+    answer = await gateway.client().call(f"{kind}__ask")
     assert answer.result()["isError"]
     assert "does not support elicitation" in text(answer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_legacy_client_is_asked_while_its_call_waits(gateway: RunningGateway, kind: str) -> None:
+    session = await gateway.client().session(capabilities={"elicitation": {}})
+    exchange = await session.start("tools/call", {"name": f"{kind}__ask", "arguments": {}})
+    await exchange.head()
+    asked = await exchange.message()
+    assert (asked["method"], asked["params"]["message"]) == ("elicitation/create", f"[{kind}] Sure?")
+    assert RELATED not in asked["params"].get("_meta", {})
+    assert (await session.respond(asked, result={"action": "decline"})).status == 202
+    assert (await exchange.message())["result"]["content"][0]["text"] == "decline"
+    await exchange.close()
 
 
 async def begun(exchange: Any) -> None:
@@ -121,18 +132,23 @@ async def test_a_client_that_gives_up_cancels_the_task(gateway: RunningGateway, 
     await cancelled(before + 2)
 
 
-async def test_a_clients_own_wish_for_a_task_is_ignored(gateway: RunningGateway) -> None:
+async def test_the_wish_for_a_task_of_a_revision_without_such_tasks_is_ignored(gateway: RunningGateway) -> None:
     params: JSON = {"name": "stdio__either", "arguments": {}, "task": {"ttl": 1000}}
     assert text(await gateway.client().modern("tools/call", params)) == "no task"
-    assert text(await (await gateway.client().session()).request("tools/call", params)) == "no task"
+    assert text(await (await gateway.client().session("2025-06-18")).request("tools/call", params)) == "no task"
 
 
-async def test_check_53_nobody_is_offered_the_tasks_of_2025(gateway: RunningGateway) -> None:
+async def test_check_53_only_clients_of_2025_11_25_are_offered_its_tasks(gateway: RunningGateway) -> None:
     listed = (await gateway.client().modern("tools/list")).result()["tools"]
-    assert len(listed) == 21
+    assert len(listed) == 24
     assert not any("execution" in tool for tool in listed)
+    older = (await (await gateway.client().session("2025-06-18")).request("tools/list")).result()["tools"]
+    assert not any("execution" in tool for tool in older)
     listed = (await (await gateway.client().session()).request("tools/list")).result()["tools"]
-    assert {tool["execution"]["taskSupport"] for tool in listed} == {"forbidden"}
+    support = {tool["name"]: tool["execution"]["taskSupport"] for tool in listed}
+    # Nobody has to make a task of a call: what insists on one is driven.
+    assert {support.pop(f"{kind}__states") for kind in KINDS} == {"forbidden"}
+    assert set(support.values()) == {"optional"}
 
 
 async def test_a_session_for_each_request_cannot_follow_a_task() -> None:

@@ -1,7 +1,7 @@
 """A gateway of several processes, run as `metamcp serve --workers` runs it, and clients that reach all of them.
 
 No stickiness: each request has a connection of its own, and reaches another process than the request before. Which
-process has accepted a connection is read from /proc; the gateway tells nobody.
+process has accepted a connection is asked of the kernel; the gateway tells nobody.
 """
 
 import asyncio
@@ -21,15 +21,14 @@ from tests.places import BIN, ROOT
 from tests.processes import Program
 from tests.redis import Redis
 from tests.serving import UNAVAILABLE
-
-_ESTABLISHED = "01"
+from tests.workers.sockets import inode_of
 
 
 async def until(condition: Callable[[], Any], within: float = 30.0) -> Any:
     """Waits for what no event tells, and returns the first true value."""
     async with asyncio.timeout(within):
         while not (value := condition()):  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.002)
         return value
 
 
@@ -89,14 +88,10 @@ class RunningWorkers:
 
     async def holder(self, port: int) -> int:
         """Returns the process that has accepted the connection from a port of ours."""
-        here, there = f":{self.port:04X}", f":{port:04X}"
 
         def found() -> int | None:
-            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[1].endswith(here) and fields[2].endswith(there) and fields[3] == _ESTABLISHED:
-                    return next((pid for pid in self.pids() if f"socket:[{fields[9]}]" in _open_files(pid)), None)
-            return None
+            inode = inode_of(self.port, port)
+            return inode and next((pid for pid in self.pids() if f"socket:[{inode}]" in _open_files(pid)), None)
 
         pid: int = await until(found)
         return pid
@@ -130,39 +125,45 @@ class Alternating(Client):
 @contextlib.asynccontextmanager
 async def workers_for(
     document: Mapping[str, Any],
-    redis: Redis,
+    redis: Redis | None,
     prefix: str,
     folder: Path,
     *,
     count: int = 2,
     ends: int = 0,
+    environment: Mapping[str, str] | None = None,
+    wait: bool = True,
     **settings: object,
 ) -> AsyncIterator[RunningWorkers]:
     """Runs a gateway of several processes for the length of a `with` block.
 
     Args:
-        document: Its configuration, whose servers have all been read by all processes when the block begins.
-        redis: What the processes share.
+        document: Its configuration.
+        redis: What the processes share, if anything.
         prefix: Of the keys there.
         folder: Where the configuration is written.
         count: How many processes.
         ends: The exit code that it must end with.
+        environment: Further variables of its environment.
+        wait: Whether all servers have been read by all processes before the block begins.
         settings: Settings that differ from the usual ones.
     """
     path = folder / "mcp.json"
     path.write_text(json.dumps(document))
-    env = {"METAMCP_REDIS_URL": redis.url, "METAMCP_REDIS_PREFIX": prefix, "METAMCP_WORKERS": str(count)}
-    env |= {f"METAMCP_{name.upper()}": str(value) for name, value in settings.items()}
+    env = {"METAMCP_REDIS_PREFIX": prefix, "METAMCP_WORKERS": str(count)}
+    if redis is not None:
+        env["METAMCP_REDIS_URL"] = redis.url
+    env |= {f"METAMCP_{name.upper()}": str(value) for name, value in settings.items()} | dict(environment or {})
     command: list[str | Path] = [BIN / "metamcp", "serve", path, "--host", "127.0.0.1", "--port", "0"]
     # The servers run in this event loop, which must not stand still meanwhile.
     program = await asyncio.to_thread(Program, command, env, ROOT)
     try:
         line = await asyncio.to_thread(program.wait_for_line, r"metamcp serves .* on http://127\.0\.0\.1:(\d+)")
         running = RunningWorkers(program, int(line[1]), path)
-        for name, server in document["mcpServers"].items():
+        for name, server in document["mcpServers"].items() if wait else ():
             # The companion runs servers on stdio, once for all.
             await running.said(rf"metamcp\.upstream: Server {name}: ready", 1 if "command" in server else count)
-        for pid in running.pids():
+        for pid in running.pids() if wait else ():
             await running.read(pid)
         yield running
     except BaseException:
@@ -177,7 +178,7 @@ async def workers_for(
 async def workers_over(
     servers: Mapping[str, ASGIApp | Mapping[str, Any]],
     *,
-    redis: Redis,
+    redis: Redis | None,
     prefix: str,
     folder: Path,
     config: Mapping[str, Mapping[str, Any]] | None = None,

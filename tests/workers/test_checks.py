@@ -7,19 +7,18 @@ import pytest
 
 from tests.gateway import (
     test_changes,
+    test_legacy,
     test_legacy_asking,
     test_legacy_resume,
     test_legacy_sessions,
     test_legacy_sse,
     test_lists,
-    test_modern_features,
 )
 from tests.gateway.test_changes import test_check_77_one_notification_to_each_who_asked  # noqa: F401
+from tests.gateway.test_legacy import test_check_31_ping_while_every_server_is_down  # noqa: F401
 from tests.gateway.test_legacy_asking import (  # noqa: F401
     test_a_client_that_cancels_its_request_is_not_asked_any_longer,
-    test_check_65_a_question_and_its_answer_on_another_connection,
     test_check_65_several_questions_at_once_answered_in_any_order,
-    test_check_66_a_client_that_refuses_to_sample,
     test_nobody_else_can_answer,
 )
 from tests.gateway.test_legacy_resume import test_check_32_a_stream_is_resumed_while_the_call_runs  # noqa: F401
@@ -28,13 +27,11 @@ from tests.gateway.test_legacy_sse import (  # noqa: F401
     test_a_client_is_asked_on_its_stream,
     test_changes_of_lists_are_told,
 )
-from tests.gateway.test_lists import (  # noqa: F401
-    test_check_34_pages_hold_every_tool_once_in_a_stable_order,
-    test_check_36_cursors_are_bound,
-)
-from tests.gateway.test_modern_features import (  # noqa: F401
-    test_check_74_logs_only_where_a_level_was_given,
-    test_check_78_the_published_uri,
+from tests.gateway.test_lists import test_check_42_a_server_that_is_down_is_missing_and_named  # noqa: F401
+from tests.interaction import test_leaving
+from tests.interaction.test_leaving import (  # noqa: F401
+    test_check_68_roots_at_the_start_of_a_session,
+    test_check_69_a_call_that_nobody_comes_back_for,
 )
 from tests.redis import Redis
 from tests.workers.running import workers_over
@@ -43,12 +40,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MODULES = (
     test_changes,
+    test_legacy,
     test_legacy_asking,
     test_legacy_resume,
     test_legacy_sessions,
     test_legacy_sse,
+    test_leaving,
     test_lists,
-    test_modern_features,
 )
 
 

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,20 @@ import pytest
 from mcp.server.mcpserver import Context, MCPServer
 
 from tests.gateway.client import CAPABILITIES, Answer, Client
+from tests.gateway.running import KEY_A
 from tests.gateway.test_changes import SUBSCRIPTION, listening
 from tests.gateway.upstreams.raw import RawServer, Seen, text_result
-from tests.interaction.server import Word
+from tests.gateway.witness import witness_at
+from tests.lab.common import Word
+from tests.lab.modern import build
+from tests.places import ROOT
 from tests.redis import Redis
 from tests.workers.running import RunningWorkers, until, workers_over
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FORMS = {CAPABILITIES: {"elicitation": {}}}
-CLIENTS = 6
+CLIENTS = 4
 
 
 async def restart(workers: RunningWorkers) -> None:
@@ -35,41 +41,74 @@ async def restart(workers: RunningWorkers) -> None:
 async def test_check_102_a_restart_under_load_loses_and_repeats_nothing(
     shared_redis: Redis, prefix: str, tmp_path: Path
 ) -> None:
-    servers = {"new": RawServer("modern", ("echo",)), "old": RawServer("legacy", ("echo",))}
+    scripted = {"new": RawServer("modern", ("echo",)), "old": RawServer("legacy", ("echo",))}
     over = False
-    answered: dict[str, list[Any]] = {name: [] for name in servers}
+    answered: dict[str, list[str]] = {name: [] for name in (*scripted, "us", "ul")}
+    given_up: list[str] = []
     failed: list[BaseException] = []
+
+    async def once(client: Client, sent: str) -> None:
+        for name in scripted:
+            result = (await client.call(f"{name}__echo", {"sent": sent})).result()
+            assert sent in result["content"][0]["text"], "somebody else's answer"
+            answered[name].append(sent)
+        result = (await client.call("us__count", {"tag": sent})).result()
+        assert result["content"][0]["text"] == sent, "somebody else's answer"
+        answered["us"].append(sent)
+        params = {"name": "ul__ask", "arguments": {"topic": sent}}
+        asked = (await client.modern("tools/call", params, meta=FORMS)).result()
+        if asked["resultType"] == "input_required":
+            [question] = asked["inputRequests"].values()
+            assert question["params"]["message"] == f"[ul] A word for {sent}?", "somebody else's question"
+            asked = (await client.modern("tools/call", {**params, **given(asked)}, meta=FORMS)).result()
+        text = asked["content"][0]["text"]
+        if text == f"{sent}: leaf":
+            answered["ul"].append(sent)
+        else:  # its process ended while the user thought
+            assert text == f"{sent}: cancel" or asked["isError"], text
+            given_up.append(sent)
 
     async def load(number: int, client: Client) -> None:
         calls = 0
         while not over:
             calls += 1
-            for name in servers:
-                sent = f"{number}:{calls}"
-                try:
-                    result = (await client.call(f"{name}__echo", {"sent": sent})).result()
-                except (OSError, h11.RemoteProtocolError) as error:
-                    failed.append(error)
-                else:
-                    assert sent in result["content"][0]["text"], "somebody else's answer"
-                    answered[name].append(sent)
+            try:
+                await once(client, f"{number}:{calls}")
+            except (OSError, h11.RemoteProtocolError) as error:
+                failed.append(error)
 
-    async with (
-        workers_over(servers, redis=shared_redis, prefix=prefix, folder=tmp_path) as workers,
-        asyncio.TaskGroup() as group,
-    ):
-        for number in range(CLIENTS):
-            group.create_task(load(number, workers.anywhere()))
-        for _ in range(2):
-            seen = len(answered["old"])
-            await until(lambda seen=seen: len(answered["old"]) > seen + 4 * CLIENTS)
-            await restart(workers)
-        seen = len(answered["old"])
-        await until(lambda: len(answered["old"]) > seen + CLIENTS)
-        over = True
-    assert failed == []
-    for name, server in servers.items():
-        assert server.count("tools/call") == len(answered[name])
+    async with witness_at(tmp_path / "witness") as witness:
+        arguments = ["-m", "tests.lab.modern", "us", str(tmp_path / "witness")]
+        servers: dict[str, Any] = {
+            **scripted,
+            "us": {"command": sys.executable, "args": arguments, "env": {"PYTHONPATH": str(ROOT)}},
+            "ul": build("ul", witness).streamable_http_app(),
+        }
+        given_to: Any = {"redis": shared_redis, "prefix": prefix, "folder": tmp_path}
+        async with (
+            workers_over(servers, config={"ul": {"era": "legacy"}}, **given_to) as workers,
+            asyncio.TaskGroup() as group,
+        ):
+            for number in range(CLIENTS):
+                group.create_task(load(number, workers.anywhere("keyed", KEY_A)))
+            for _ in range(2):
+                seen = len(answered["ul"])
+                await until(lambda seen=seen: len(answered["ul"]) > seen + CLIENTS)
+                await restart(workers)
+            seen = len(answered["ul"])
+            await until(lambda: len(answered["ul"]) > seen + CLIENTS)
+            over = True
+        assert failed == []
+        for name, server in scripted.items():
+            assert server.count("tools/call") == len(answered[name])
+        told = Counter(witness.reports)
+        assert [told[f"{sent} counted"] for sent in answered["us"]] == [1] * len(answered["us"])
+        assert sum(what.endswith(" counted") for what in told.elements()) == len(answered["us"])
+        assert [told[f"ul asks about {sent}"] for sent in (*answered["ul"], *given_up)] == [1] * (
+            len(answered["ul"]) + len(given_up)
+        )
+        assert [told[f"ul answered about {sent}"] for sent in answered["ul"]] == [1] * len(answered["ul"])
+        assert max(told[f"ul answered about {sent}"] for sent in (*given_up, "nothing")) <= 1
 
 
 async def test_check_81_streams_end_with_their_result_and_can_be_opened_again(
@@ -234,22 +273,3 @@ async def test_check_101_while_redis_is_away_the_others_serve_on_and_nothing_res
         assert other in workers.pids()
         session = await workers.client().session()
         assert (await session.call("raw__echo")).result()["content"]
-
-
-async def test_check_55_fifty_times_over_both_processes(shared_redis: Redis, prefix: str, tmp_path: Path) -> None:
-    asking = Asking()
-    crossed = 0
-    async with asking_workers(asking, shared_redis, prefix, tmp_path) as workers:
-
-        async def one() -> None:
-            nonlocal crossed
-            client = workers.client()
-            asked = (await ask(client)).result()
-            final = (await ask(client, **given(asked))).result()
-            assert final["content"][0]["text"] == "tea: accept"
-            crossed += client.reached[0] != client.reached[1]
-
-        for _ in range(10):
-            await asyncio.gather(*(one() for _ in range(5)))
-    assert crossed == 50
-    assert asking.answers == ["accept"] * 50

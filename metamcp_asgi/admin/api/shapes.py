@@ -5,13 +5,13 @@ What it takes are the inputs of the services. Knows rows; knows nothing of HTTP.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from metamcp_asgi.config.sensitive import in_args, in_url, masked
-from metamcp_asgi.config.snapshot import EraChoice, PrefixRule, Sharing, TransportKind
+from metamcp_asgi.config.snapshot import ClientStrategy, EraChoice, PrefixRule, Sharing, TransportKind
 from metamcp_asgi.store import models
 from metamcp_asgi.store.secrets import ServerSecrets
 
@@ -166,9 +166,9 @@ class Rate(Shape, frozen=True, kw_only=True, rename="camel"):
 
 
 class ClientRate(Rate, frozen=True, kw_only=True, rename="camel"):
-    """A rate for each client, told apart by address or by the value of ``header``."""
+    """A rate for each client, told apart by address, by the value of ``header``, or by its principal."""
 
-    strategy: Literal["ip", "header"]
+    strategy: ClientStrategy
     header: str | None
 
 

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from msgspec import Raw
 
 from metamcp_asgi.aggregate.call import Call
-from metamcp_asgi.aggregate.interaction.questions import answer_of, presented
-from metamcp_asgi.errors import ProtocolError
-from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, Members, encode
+from metamcp_asgi.aggregate.interaction.open_questions import MAX_OPEN, OpenQuestions
+from metamcp_asgi.aggregate.interaction.questions import presented
+from metamcp_asgi.protocol.jsonrpc import Members, encode
 from metamcp_asgi.protocol.outcome import Outcome
 from metamcp_asgi.upstream.questions import withdrawal
 from metamcp_asgi.upstream.request import Answer, OnLog, OnProgress, Question
@@ -22,8 +23,10 @@ logger = logging.getLogger("metamcp.interaction")
 
 COALESCE: Final = 0.025
 """Seconds that further questions have after the first, so that they are asked together."""
-MAX_OPEN: Final = 32
-"""How many questions one call may have open."""
+MAX_LOGS: Final = 32
+"""How many log messages are kept for a client that is away; the oldest give way."""
+MAX_KEPT_BYTES: Final = 8 * 1024
+"""How large one that is kept may be."""
 
 
 class Parked:
@@ -43,41 +46,57 @@ class Parked:
         self.running = True
         self.task: asyncio.Future[Outcome]
         self.timer: asyncio.TimerHandle | None = None
-        self.on_progress: OnProgress | None = None
-        self.on_log: OnLog | None = None
+        self._on_progress: OnProgress | None = None
+        self._on_log: OnLog | None = None
+        self._progress: Members | None = None
+        self._logs: deque[Members] = deque(maxlen=MAX_LOGS)
         self._admit = admit
-        self._open: dict[str, tuple[Question, asyncio.Future[Answer]]] = {}
-        self._number = 0
+        self._questions = OpenQuestions(self._changed)
         self._something = asyncio.Event()
 
     async def ask(self, question: Question) -> Answer:
         """Have a question answered by the client, whenever it comes back."""
-        if len(self._open) >= MAX_OPEN or not self._admit(self):
+        if len(self._questions) >= MAX_OPEN or not self._admit(self):
             logger.warning("Too many calls of %s wait for input; %s is not asked", self.call.principal.id, self.server)
             return withdrawal(question.method)
-        self._number += 1
-        key = f"k{self._number}"
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._open[key] = question, future
-        self._something.set()
-        try:
-            return await future
-        finally:
-            self._close(key)
+        return await self._questions.ask(question)
 
     def progress(self, members: Members) -> None:
-        """Pass progress on to the client, if it is there."""
-        if self.on_progress is not None:
-            self.on_progress(members)
+        """Pass progress on to the client, or keep it: the last is what a client that comes back wants to know."""
+        if self._on_progress is not None:
+            self._on_progress(members)
+        elif _small(members):
+            self._progress = members
 
     def log(self, members: Members) -> None:
-        """Pass a log message on to the client, if it is there."""
-        if self.on_log is not None:
-            self.on_log(members)
+        """Pass a log message on to the client, or keep it while the client is away."""
+        if self._on_log is not None:
+            self._on_log(members)
+        elif not self.running and _small(members):
+            self._logs.append(members)
+
+    def attend(self, on_progress: OnProgress | None, on_log: OnLog | None) -> None:
+        """Note that the client is there, and tell it what it has missed.
+
+        Args:
+            on_progress: Gets progress from now on; ``None`` when the client wants none.
+            on_log: Gets log messages from now on; ``None`` when the client wants none, those that were kept included.
+        """
+        self._on_progress, self._on_log = on_progress, on_log
+        logs, self._logs = self._logs, deque(maxlen=MAX_LOGS)
+        for members in logs if on_log is not None else ():
+            self.log(members)
+        if on_progress is not None and self._progress is not None:
+            on_progress(self._progress)
+            self._progress = None
+
+    def leave(self) -> None:
+        """Note that the client is away."""
+        self._on_progress = self._on_log = None
 
     def asked(self) -> Members:
         """Return the open questions as a client is shown them."""
-        shown = {key: presented(question, self.server) for key, (question, _) in self._open.items()}
+        shown = {key: presented(question, self.server) for key, question in self._questions.shown().items()}
         return {key: Raw(encode({"method": each.method, "params": each.params})) for key, each in shown.items()}
 
     def answer(self, given: Members) -> None:
@@ -86,20 +105,11 @@ class Parked:
         Raises:
             ProtocolError: An answer is malformed; then nothing is answered.
         """
-        answers: dict[str, Answer] = {}
-        for key, value in given.items():
-            if key in self._open:
-                try:
-                    answers[key] = answer_of(self._open[key][0], value)
-                except ValueError as error:
-                    raise ProtocolError(INVALID_PARAMS, f"inputResponses.{key}: {error}") from None
-        for key, answer in answers.items():
-            self._settle(key, answer)
+        self._questions.answer(given)
 
     def abandon(self) -> None:
         """Answer all that is open as if the client had cancelled."""
-        for key, (question, _) in list(self._open.items()):
-            self._settle(key, withdrawal(question.method))
+        self._questions.abandon()
 
     async def until_asked_or_done(self) -> None:
         """Wait for the outcome, or for a question and those that come right after it."""
@@ -110,16 +120,15 @@ class Parked:
             finally:
                 something.cancel()
             await asyncio.wait({self.task}, timeout=COALESCE)
-            if self._open:
+            if self._questions:
                 return
 
-    def _settle(self, key: str, answer: Answer) -> None:
-        future = self._open[key][1]
-        self._close(key)
-        if not future.done():
-            future.set_result(answer)
-
-    def _close(self, key: str) -> None:
-        self._open.pop(key, None)
-        if not self._open:
+    def _changed(self) -> None:
+        if self._questions:
+            self._something.set()
+        else:
             self._something.clear()
+
+
+def _small(members: Members) -> bool:
+    return sum(map(len, members.values())) <= MAX_KEPT_BYTES

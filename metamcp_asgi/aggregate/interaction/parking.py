@@ -7,7 +7,6 @@ can be claimed once: what is repeated finds nothing.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -18,10 +17,12 @@ from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.interaction.parked import Parked
 from metamcp_asgi.aggregate.interaction.state import NOT_VALID, State, States, invalid
 from metamcp_asgi.aggregate.interaction.wire import Frame, Resume, lost, read_frames, written
+from metamcp_asgi.aggregate.shares import Most, Shares
 from metamcp_asgi.bus.protocol import UNREACHABLE, Bus, BusUnavailable, CallFailed, MessageTooLarge, OwnerLost
 from metamcp_asgi.errors import ProtocolError, UpstreamError
+from metamcp_asgi.pace import BURST, INTERVAL, Pace
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, Members
-from metamcp_asgi.protocol.outcome import InputRequired, Outcome, internal
+from metamcp_asgi.protocol.outcome import InputRequired, Outcome, away, internal
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.request import OnLog, OnProgress
 
@@ -35,7 +36,9 @@ Send: TypeAlias = Callable[[Call], Awaitable[Outcome]]
 MAX_PER_PRINCIPAL: Final = 32
 """How many calls of one principal may wait for its answers."""
 MAX_OF_STRANGERS: Final = 512
-"""The same of all strangers of one endpoint together, who cannot be told apart."""
+"""The same of all strangers of one endpoint together."""
+MAX_OF_ADDRESS: Final = 128
+"""The same of one address among them, behind which there may be many."""
 MAX_PARKED: Final = 4096
 """How many calls may wait for answers in this process."""
 LAST_WORDS: Final = 1.0
@@ -63,7 +66,7 @@ class Parking:
         self._states = states
         self._bus = bus
         self._parked: dict[bytes, Parked] = {}
-        self._of: Counter[tuple[str, str]] = Counter()
+        self._shares = Shares()
         self._tasks = Tasks()
         bus.serve(KIND, self._resume_for_another)
 
@@ -86,7 +89,7 @@ class Parking:
             call,
             ask=parked.ask,
             on_progress=parked.progress,
-            on_log=parked.log if call.on_log is not None else None,
+            on_log=parked.log,
         )
         parked.task = asyncio.ensure_future(send(asking))
         return await self._go_on(parked, call.on_progress, call.on_log)
@@ -114,7 +117,7 @@ class Parking:
         except OwnerLost as error:
             return lost(call.method, error)
         except BusUnavailable:
-            return internal(f"The pending interaction cannot be reached now: {UNREACHABLE}")
+            return away(f"The pending interaction cannot be reached now: {UNREACHABLE}")
         except MessageTooLarge as error:
             return internal(str(error))
         except CallFailed:
@@ -136,17 +139,17 @@ class Parking:
         """Count a call as one that may wait for its client, from its first question to its end."""
         if parked.pid in self._parked:
             return True
-        whose = _whose(parked.call)
-        most = MAX_OF_STRANGERS if parked.call.principal.kind == "anonymous" else MAX_PER_PRINCIPAL
-        if len(self._parked) >= MAX_PARKED or self._of[whose] >= most:
+        call = parked.call
+        most = Most(MAX_PARKED, MAX_PER_PRINCIPAL, MAX_OF_STRANGERS, MAX_OF_ADDRESS)
+        if self._shares.full(call.endpoint, call.principal, most):
             return False
         self._parked[parked.pid] = parked
-        self._of[whose] += 1
+        self._shares.take(call.endpoint, call.principal)
         return True
 
     async def _go_on(self, parked: Parked, on_progress: OnProgress | None, on_log: OnLog | None) -> Outcome:
         """Return the outcome, or the next questions."""
-        parked.on_progress, parked.on_log = on_progress, on_log
+        parked.attend(on_progress, on_log)
         try:
             await parked.until_asked_or_done()
         except asyncio.CancelledError:
@@ -154,7 +157,7 @@ class Parking:
             await self._end(parked)
             raise
         finally:
-            parked.on_progress = parked.on_log = None
+            parked.leave()
         if parked.task.done():
             self._forget(parked)
             if parked.task.cancelled():
@@ -192,10 +195,7 @@ class Parking:
         if parked.timer is not None:
             parked.timer.cancel()
         if self._parked.pop(parked.pid, None) is not None:
-            whose = _whose(parked.call)
-            self._of[whose] -= 1
-            if not self._of[whose]:
-                del self._of[whose]
+            self._shares.give_back(parked.call.endpoint, parked.call.principal)
 
     async def _end(self, parked: Parked) -> None:
         self._forget(parked)
@@ -235,6 +235,7 @@ class Parking:
         if self._gone(resume.pid):
             return  # no frame at all says that nothing has begun
         frames: asyncio.Queue[bytes] = asyncio.Queue()
+        progress: Pace[Members] = Pace(lambda members: frames.put_nowait(written("progress", members)), INTERVAL, BURST)
 
         async def answer() -> None:
             try:
@@ -245,11 +246,12 @@ class Parking:
                 self._claim(parked.call, resume.pid, resume.round, given)
                 outcome: Outcome | ProtocolError | UpstreamError = await self._go_on(
                     parked,
-                    (lambda members: frames.put_nowait(written("progress", members))) if resume.progress else None,
+                    progress if resume.progress else None,
                     (lambda members: frames.put_nowait(written("log", members))) if resume.log else None,
                 )
             except (ProtocolError, UpstreamError) as error:
                 outcome = error
+            progress.flush()
             frames.put_nowait(Frame.of(outcome))
 
         task = asyncio.ensure_future(answer())
@@ -258,6 +260,7 @@ class Parking:
             while frame := await frames.get():
                 yield frame
         finally:
+            progress.close()
             task.cancel()
             await asyncio.wait({task})
 

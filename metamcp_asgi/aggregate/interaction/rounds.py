@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Raw
 
 from metamcp_asgi.aggregate.call import Call
-from metamcp_asgi.aggregate.interaction.questions import ELICIT
+from metamcp_asgi.aggregate.interaction.questions import ELICIT, page_of
 from metamcp_asgi.protocol.jsonrpc import Members, encode
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, internal, tool_error
 from metamcp_asgi.upstream.request import Ask, Question
 
-__all__ = ["ask_and_repeat"]
+__all__ = ["Refused", "answers_of", "ask_and_repeat"]
 
 Send: TypeAlias = Callable[[Call], Awaitable[Outcome]]
 
@@ -29,17 +29,18 @@ _CANCEL: Final = Raw(b'{"action":"cancel"}')
 _ACCEPT: Final = Raw(b'{"action":"accept"}')
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The client refuses something for which a repeated call has no form (MR-07)."""
 
 
-async def ask_and_repeat(call: Call, server: str, send: Send) -> Outcome:
+async def ask_and_repeat(call: Call, server: str, send: Send, through: Callable[[str], None]) -> Outcome:
     """Have a server answer a call, asking its client whatever the server wants to know.
 
     Args:
         call: The call; its client can be asked.
         server: The server's name.
         send: Has the server answer.
+        through: Is told the URL of a page that the user has opened and the server no longer asks for.
 
     Raises:
         UpstreamError: The server could not be asked.
@@ -52,7 +53,8 @@ async def ask_and_repeat(call: Call, server: str, send: Send) -> Outcome:
     outcome = await send(call)
     while isinstance(outcome, InputRequired):
         questions = {key: msgspec.json.decode(each, type=Question) for key, each in outcome.requests.items()}
-        new = {key: question for key, question in questions.items() if _url(question) not in opened}
+        urls = {key: page.url for key, question in questions.items() if (page := page_of(question)) is not None}
+        new = {key: question for key, question in questions.items() if urls.get(key) not in opened}
         if new:
             rounds += 1
             if rounds > MAX_ROUNDS:
@@ -63,25 +65,38 @@ async def ask_and_repeat(call: Call, server: str, send: Send) -> Outcome:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         try:
-            answers = await _answers(new, call.ask)
-        except _Refused as refusal:
+            answers = await answers_of(new, call.ask)
+        except Refused as refusal:
             return _failed(call, str(refusal))
-        for key, question in questions.items():
+        for key in questions:
             if key not in new:
                 # The user has been there; the server has not noticed yet.
                 answers[key] = _ACCEPT
-            elif (url := _url(question)) is not None and _accepted(answers[key]):
-                opened.add(url)
+            elif key in urls and _accepted(answers[key]):
+                opened.add(urls[key])
                 give_up = loop.time() + MAX_WAIT
         outcome = await send(_repeated(call, answers, outcome.state))
+        for url in opened.difference(_asked_for(outcome)):
+            through(url)
     return outcome
 
 
-async def _answers(questions: dict[str, Question], ask: Ask) -> Members:
+def _asked_for(outcome: Outcome) -> set[str]:
+    """Return the URLs of the pages that a server asks for."""
+    requests = outcome.requests.values() if isinstance(outcome, InputRequired) else ()
+    pages = (page_of(msgspec.json.decode(each, type=Question)) for each in requests)
+    return {page.url for page in pages if page is not None}
+
+
+async def answers_of(questions: dict[str, Question], ask: Ask) -> Members:
     """Return the client's answers to all questions, which it is asked at the same time.
 
+    Args:
+        questions: What it is asked, by key.
+        ask: Asks it.
+
     Raises:
-        _Refused: One was refused, and has no answer that says so.
+        Refused: One was refused, and has no answer that says so.
     """
     tasks = {key: asyncio.ensure_future(ask(each)) for key, each in questions.items()}
     try:
@@ -94,7 +109,7 @@ async def _answers(questions: dict[str, Question], ask: Ask) -> Members:
                 answers[key] = _CANCEL
             else:
                 failure = answer.failure or internal("no answer")
-                raise _Refused(f"The client refused {questions[key].method}: {failure.message}")
+                raise Refused(f"The client refused {questions[key].method}: {failure.message}")
         return answers
     finally:
         for task in tasks.values():
@@ -107,15 +122,6 @@ def _repeated(call: Call, answers: Members, state: str | None) -> Call:
     if state is not None:
         params["requestState"] = Raw(encode(state))
     return msgspec.structs.replace(call, params=params)
-
-
-def _url(question: Question) -> str | None:
-    """Return the page that an elicitation in URL mode sends the user to."""
-    if question.method != ELICIT:
-        return None
-    params: Any = msgspec.json.decode(question.params)
-    url = params.get("url") if isinstance(params, dict) and params.get("mode") == "url" else None
-    return url if isinstance(url, str) else None
 
 
 def _accepted(answer: Raw) -> bool:

@@ -7,6 +7,7 @@ the same answer; the reason is for the log.
 import hashlib
 import logging
 import time
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -31,7 +32,8 @@ class State(Struct, frozen=True, array_like=True):
 
     ``kind`` tells how the call goes on: a ``parked`` one at its ``owner`` under ``pid``; a ``wrapped`` one by repeating
     it to the modern server with that server's own state, ``inner``; one that waited for a ``url`` by repeating it as
-    it was. ``round`` counts the rounds of the call; ``server`` is who asked.
+    it was. ``round`` counts the rounds of the call; ``server`` is who asked. ``places`` are those of the pages that
+    the user was sent to (``Page.place``), and ``pages`` what to wait for (``Pages.expect``).
     """
 
     kind: Kind
@@ -46,6 +48,8 @@ class State(Struct, frozen=True, array_like=True):
     inner: str | None = None
     owner: str = ""
     pid: bytes = b""
+    places: tuple[bytes, ...] = ()
+    pages: tuple[bytes, ...] = ()
 
 
 class States:
@@ -70,6 +74,8 @@ class States:
         inner: str | None = None,
         owner: str = "",
         pid: bytes = b"",
+        places: Iterable[bytes] = (),
+        pages: Iterable[bytes] = (),
     ) -> str:
         """Return the state for the next round of a call."""
         return self._sealer.seal(
@@ -86,6 +92,8 @@ class States:
                 inner,
                 owner,
                 pid,
+                tuple(places),
+                tuple(pages),
             )
         )
 

@@ -1,6 +1,6 @@
 """What processes tell each other of a parked call: one message to its owner, frames back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
@@ -13,7 +13,7 @@ from metamcp_asgi.protocol.jsonrpc import Members, decode_members, encode
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Result, internal, tool_error
 from metamcp_asgi.upstream.request import OnLog, OnProgress
 
-__all__ = ["Frame", "Resume", "lost", "read_frames", "written"]
+__all__ = ["Frame", "Resume", "lost", "outcome_of", "read_frames", "written"]
 
 LOST: Final = (
     "The pending interaction was lost, because the process that held it has stopped. Nothing was decided; call again."
@@ -75,7 +75,9 @@ def written(kind: Literal["progress", "log"], members: Members) -> bytes:
     return msgspec.msgpack.encode(Frame(kind, encode(members)))
 
 
-async def read_frames(frames: AsyncIterator[bytes], on_progress: OnProgress | None, on_log: OnLog | None) -> Outcome:
+async def read_frames(
+    frames: AsyncGenerator[bytes, None], on_progress: OnProgress | None, on_log: OnLog | None
+) -> Outcome:
     """Pass on what an owner says and return what became of the call.
 
     Args:
@@ -90,7 +92,7 @@ async def read_frames(frames: AsyncIterator[bytes], on_progress: OnProgress | No
         BusUnavailable: The owner cannot be reached.
     """
     begun = False
-    async with aclosing(frames) as open_frames:  # type: ignore[type-var]  # what a bus returns is a generator
+    async with aclosing(frames) as open_frames:
         async for data in open_frames:
             begun = True
             frame = msgspec.msgpack.decode(data, type=Frame)
@@ -101,7 +103,7 @@ async def read_frames(frames: AsyncIterator[bytes], on_progress: OnProgress | No
                 if on_log is not None:
                     on_log(decode_members(frame.body))
             else:
-                return _outcome(frame)
+                return outcome_of(frame)
     raise OwnerLost("the owner ended before it had answered", sent=begun)
 
 
@@ -116,7 +118,13 @@ def lost(method: str, error: OwnerLost) -> Outcome:
     return tool_error(told, "unavailable") if method == "tools/call" else internal(told)
 
 
-def _outcome(frame: Frame) -> Outcome:
+def outcome_of(frame: Frame) -> Outcome:
+    """Return what the last frame says.
+
+    Raises:
+        ProtocolError: The round is over, or an answer is malformed.
+        UpstreamError: The server could not be asked.
+    """
     text = frame.text or ""
     if frame.kind == "result":
         return Result(frame.body, cause=text)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ A namespace without any has no chain, which is all that a call looks at.
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -22,6 +22,7 @@ from metamcp_asgi.aggregate.middleware.protocol import (
 from metamcp_asgi.aggregate.middleware.registry import METHODS, instances
 from metamcp_asgi.aggregate.middleware.signals import CallFailed, InputNeeded
 from metamcp_asgi.aggregate.published import Item, Route
+from metamcp_asgi.bus.protocol import Take
 from metamcp_asgi.config.snapshot import Namespace
 from metamcp_asgi.errors import MetaMCPError, ProtocolError
 from metamcp_asgi.protocol import headers
@@ -43,17 +44,32 @@ _CALLS: Final[dict[str, type[AnyCall]]] = {
 }
 
 
-def build(config: Namespace, ask: Ask) -> "Chain | None":
+@runtime_checkable
+class _Counts(Protocol):
+    """A middleware that counts in token buckets."""
+
+    def counts_with(self, take: Take) -> None:
+        """Count with these."""
+
+
+def build(config: Namespace, ask: Ask, take: Take) -> "Chain | None":
     """Return the chain of a namespace, ``None`` when it has no middlewares.
 
     Args:
         config: The namespace.
         ask: What is behind the last middleware.
+        take: The token buckets of this gateway, for those that count.
 
     Raises:
         ConfigError: A middleware is unknown or its options are wrong.
     """
-    return Chain(config, instances(config), ask) if config.middlewares else None
+    if not config.middlewares:
+        return None
+    middlewares = instances(config)
+    for each in middlewares:
+        if isinstance(each, _Counts):
+            each.counts_with(take)
+    return Chain(config, middlewares, ask)
 
 
 class Chain:

@@ -37,6 +37,7 @@ _BUILT_IN: Final = {
     "audit": "Audit",
     "cache": "Cache",
     "limit": "Limit",
+    "rate_limit": "RateLimit",
     "redact": "Redact",
     "retry": "Retry",
     "validate": "Validate",

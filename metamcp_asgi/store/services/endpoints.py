@@ -117,8 +117,10 @@ def _entry_of(row: Endpoint) -> dict[str, Any]:
         entry["rateLimit"] = {"maxRate": row.max_rate, "maxRateSeconds": row.max_rate_seconds}
     if row.client_max_rate is not None:
         limit = {"maxRate": row.client_max_rate, "maxRateSeconds": row.client_max_rate_seconds}
-        by = {"strategy": "header", "header": row.client_max_rate_header} if row.client_max_rate_header else None
-        entry["clientRateLimit"] = limit | (by or {"strategy": "ip"})
+        by: dict[str, str] = {"strategy": row.client_max_rate_strategy or "ip"}
+        if row.client_max_rate_header is not None:
+            by["header"] = row.client_max_rate_header
+        entry["clientRateLimit"] = limit | by
     return entry
 
 
@@ -131,7 +133,7 @@ def _columns(compiled: snapshot.Endpoint, values: Mapping[str, Any]) -> dict[str
         "max_rate_seconds": rate and rate.seconds,
         "client_max_rate": client and client.max_rate,
         "client_max_rate_seconds": client and client.seconds,
-        "client_max_rate_strategy": client and ("header" if client.header else "ip"),
+        "client_max_rate_strategy": client and client.strategy,
         "client_max_rate_header": client and client.header,
     }
     if "oauth" in values:

@@ -5,10 +5,11 @@ The names in JSON are those of the configuration file. Knows nothing of the stor
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from metamcp_asgi.config.snapshot import ClientStrategy
 from metamcp_asgi.store.errors import StoreError
 from metamcp_asgi.store.models import Role
 
@@ -128,9 +129,9 @@ class RateLimitInput(_Input, frozen=True, kw_only=True):
 
 
 class ClientRateLimitInput(RateLimitInput, frozen=True, kw_only=True):
-    """A limit for each client, told apart by address or by a header."""
+    """A limit for each client, told apart by address, by a header, or by who it is."""
 
-    strategy: Literal["ip", "header"]
+    strategy: ClientStrategy
     header: str | UnsetType = UNSET
 
 

@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from typing import Literal
+
+from msgspec import UNSET, Raw, UnsetType
 
 from metamcp_asgi.errors import UpstreamError, UpstreamUnavailable
 from metamcp_asgi.protocol.jsonrpc import Members, encode
@@ -13,7 +14,7 @@ from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.companion import wire
 from metamcp_asgi.upstream.companion.hub import Held, Hub
 from metamcp_asgi.upstream.companion.link import Link
-from metamcp_asgi.upstream.happening import Happening, Updated
+from metamcp_asgi.upstream.happening import Completed, Happening, Updated
 from metamcp_asgi.upstream.request import Answer, Peer, Question
 
 __all__ = ["Connection"]
@@ -87,10 +88,10 @@ class Connection:
             if use is None:
                 raise UpstreamUnavailable("The server was left by this worker")
             if isinstance(frame, wire.Send):
-                request = wire.request_of(frame.request, call.progress, call.log, call.ask)
+                request = wire.request_of(frame.request, call.progress, call.log, call.ask, call.event)
                 end = wire.finished(await use.held.server.send(request, wire.affinity_of(frame.whose)))
             else:
-                end = wire.finished(await use.do(frame.what, frame.uri))
+                end = wire.finished(await use.do(frame))
         except UpstreamError as error:
             end = wire.finished(error)
         except Exception:  # the worker waits for an answer, whatever went wrong on our side
@@ -135,6 +136,8 @@ class _Use:
         self.tell_state()
         if isinstance(happening, Updated):
             self._link.send(wire.Happened(self._number, "updated", happening.uri))
+        elif isinstance(happening, Completed):
+            self._link.send(wire.Happened(self._number, "completed", happening.elicitation_id))
         else:
             self._link.send(wire.Happened(self._number, happening))
 
@@ -149,11 +152,9 @@ class _Use:
             self._told = state
             self._link.send(state)
 
-    async def do(
-        self, what: Literal["subscribe", "unsubscribe", "reset", "settle"], uri: str
-    ) -> Outcome | UpstreamError | None:
+    async def do(self, frame: wire.Do) -> Outcome | UpstreamError | None:
         """Do what was asked for, and return what a method of that name returns."""
-        server = self.held.server
+        server, what, uri = self.held.server, frame.what, frame.uri
         if what == "subscribe":
             failure = await server.subscribe(uri)
             if failure is None:
@@ -165,6 +166,9 @@ class _Use:
                 await server.unsubscribe(uri)
         elif what == "reset":
             await server.reset()
+        elif what == "roots_changed":
+            if (affinity := wire.affinity_of(frame.whose)) is not None:
+                server.roots_changed(affinity)
         else:
             await server.settled()
         return None
@@ -195,6 +199,11 @@ class _Call:
     def log(self, members: Members) -> None:
         """Pass a log message on."""
         self._link.send(wire.Told(self.number, "log", wire.packed(members)))
+
+    def event(self, method: str, params: Raw | UnsetType) -> None:
+        """Pass an event on."""
+        told = {"method": encode(method)} if params is UNSET else {"method": encode(method), "params": bytes(params)}
+        self._link.send(wire.Told(self.number, "event", told))
 
     async def ask(self, question: Question) -> Answer:
         """Have the worker's client answer a question."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from msgspec import Raw
+import msgspec
+from msgspec import UNSET, Raw
 
 from metamcp_asgi.errors import UpstreamUnavailable
 from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR
@@ -112,6 +113,10 @@ class Conversation:
         if isinstance(frame, wire.Done):
             if not call.end.done():
                 call.end.set_result(frame.end)
+        elif isinstance(frame, wire.Told) and frame.what == "event":
+            if call.request is not None and call.request.on_event is not None:
+                members = wire.members_of(frame.members)
+                call.request.on_event(msgspec.json.decode(members["method"]), members.get("params", UNSET))
         elif isinstance(frame, wire.Told):
             request = call.request
             listener = None if request is None else request.on_progress if frame.what == "progress" else request.on_log

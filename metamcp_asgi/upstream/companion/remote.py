@@ -19,7 +19,7 @@ from metamcp_asgi.timers import Deadlines
 from metamcp_asgi.upstream.companion import wire
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.companion.conversation import Conversation
-from metamcp_asgi.upstream.happening import Happening, Updated
+from metamcp_asgi.upstream.happening import Completed, Happening, Updated
 from metamcp_asgi.upstream.patience import extend
 from metamcp_asgi.upstream.request import Peer, Request
 from metamcp_asgi.upstream.sharing import Affinity
@@ -133,13 +133,20 @@ class RemoteServer:
         with contextlib.suppress(UpstreamError):
             await self._do("unsubscribe", uri)
 
+    def roots_changed(self, affinity: Affinity) -> None:
+        """Tell the server, in the sessions of a caller, that it has other roots now."""
+        if self.state == "ready":
+            self._tasks.start(self._tell_roots_changed(affinity), f"tell {self.name} of roots")
+
     def told(self, frame: wire.State | wire.Happened) -> None:
         """Take what the companion tells of the server."""
         if isinstance(frame, wire.State):
             self.state, self.error, self.stderr = frame.state, frame.error, frame.stderr
             self.peer, self.announces = wire.peer_of(frame.peer), frame.announces
         elif frame.what == "updated":
-            self._listener(self, Updated(frame.uri))
+            self._listener(self, Updated(frame.about))
+        elif frame.what == "completed":
+            self._listener(self, Completed(frame.about))
         else:
             self._listener(self, frame.what)
 
@@ -167,10 +174,17 @@ class RemoteServer:
         self._companion.leave(self._number, keep=keep)
         await self._tasks.aclose()
 
-    async def _do(self, what: Literal["subscribe", "unsubscribe", "reset", "settle"], uri: str = "") -> Outcome | None:
+    async def _tell_roots_changed(self, affinity: Affinity) -> None:
+        # Without a companion there are no such sessions any more.
+        with contextlib.suppress(UpstreamError):
+            await self._do("roots_changed", whose=self._whose(affinity))
+
+    async def _do(
+        self, what: wire.What, uri: str = "", whose: tuple[str | None, str | None, str | None] | None = None
+    ) -> Outcome | None:
         try:
             async with asyncio.timeout(self.config.timeout + LATE):
-                return await self._call(partial(wire.Do, server=self._number, what=what, uri=uri))
+                return await self._call(partial(wire.Do, server=self._number, what=what, uri=uri, whose=whose))
         except TimeoutError:
             raise self._silent() from None
 
@@ -193,9 +207,9 @@ class RemoteServer:
         seconds = self.config.timeout + LATE
         return UpstreamTimeout(f"Server {self.name!r}: the companion did not answer within {seconds:g} seconds")
 
-    def _whose(self, affinity: Affinity | None) -> tuple[str | None, str | None] | None:
+    def _whose(self, affinity: Affinity | None) -> tuple[str | None, str | None, str | None] | None:
         """Return on whose behalf a request is made; another gateway's callers may have the same names."""
         if affinity is None:
             return None
         principal = None if affinity.principal is None else f"{self._companion.realm} {affinity.principal}"
-        return principal, affinity.session
+        return principal, affinity.session, affinity.task

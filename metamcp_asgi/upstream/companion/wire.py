@@ -14,7 +14,7 @@ from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.hops import Hops, hops_of
 from metamcp_asgi.protocol.jsonrpc import Members, encode
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Result
-from metamcp_asgi.upstream.request import Answer, Ask, OnLog, OnProgress, Peer, Request
+from metamcp_asgi.upstream.request import Answer, Ask, OnEvent, OnLog, OnProgress, Peer, Request
 from metamcp_asgi.upstream.sharing import Affinity
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "ToWorker",
     "Told",
     "Use",
+    "What",
     "Withdrawn",
     "affinity_of",
     "answer_of",
@@ -51,6 +52,9 @@ Packed: TypeAlias = dict[str, bytes]
 """The members of a JSON object, each in its own bytes."""
 
 
+What: TypeAlias = Literal["subscribe", "unsubscribe", "reset", "settle", "roots_changed"]
+
+
 class Use(Struct, frozen=True, array_like=True, tag=1):
     """A worker wants to use the server of this configuration, under a number of its own."""
 
@@ -66,7 +70,7 @@ class Leave(Struct, frozen=True, array_like=True, tag=2):
 
 
 class Asked(Struct, array_like=True, gc=False):
-    """A ``Request``; ``progress``, ``log`` and ``asks`` say which of its callbacks there are."""
+    """A ``Request``; ``progress``, ``log``, ``asks`` and ``events`` say which of its callbacks there are."""
 
     method: str
     params: Packed
@@ -80,6 +84,7 @@ class Asked(Struct, array_like=True, gc=False):
     progress: bool
     log: bool
     asks: bool
+    events: bool
 
 
 class Send(Struct, array_like=True, tag=3, gc=False):
@@ -88,16 +93,17 @@ class Send(Struct, array_like=True, tag=3, gc=False):
     call: int
     server: int
     request: Asked
-    whose: tuple[str | None, str | None] | None
+    whose: tuple[str | None, str | None, str | None] | None
 
 
 class Do(Struct, frozen=True, array_like=True, tag=4):
-    """A call of one of the other methods of a server."""
+    """A call of one of the other methods of a server; ``whose`` are the fields of ``Affinity``."""
 
     call: int
     server: int
-    what: Literal["subscribe", "unsubscribe", "reset", "settle"]
+    what: What
     uri: str = ""
+    whose: tuple[str | None, str | None, str | None] | None = None
 
 
 class Cancel(Struct, frozen=True, array_like=True, tag=5):
@@ -127,18 +133,18 @@ class State(Struct, frozen=True, array_like=True, tag=11):
 
 
 class Happened(Struct, frozen=True, array_like=True, tag=12):
-    """What a server tells its listener; ``uri`` is that of ``updated``."""
+    """What a server tells its listener; ``about`` is the URI of ``updated``, the id of ``completed``."""
 
     server: int
-    what: Literal["ready", "lost", "tools", "prompts", "resources", "updated"]
-    uri: str = ""
+    what: Literal["ready", "lost", "tools", "prompts", "resources", "updated", "completed"]
+    about: str = ""
 
 
 class Told(Struct, array_like=True, tag=13, gc=False):
-    """Progress of a call, or a log message that belongs to it."""
+    """Progress of a call, or a log message that belongs to it, or an event of its stream: ``method`` and ``params``."""
 
     call: int
-    what: Literal["progress", "log"]
+    what: Literal["progress", "log", "event"]
     members: Packed
 
 
@@ -232,10 +238,11 @@ def asked(request: Request) -> Asked:
         progress=request.on_progress is not None,
         log=request.on_log is not None,
         asks=request.ask is not None,
+        events=request.on_event is not None,
     )
 
 
-def request_of(told: Asked, on_progress: OnProgress, on_log: OnLog, ask: Ask) -> Request:
+def request_of(told: Asked, on_progress: OnProgress, on_log: OnLog, ask: Ask, on_event: OnEvent) -> Request:
     """Return a request that has travelled.
 
     Args:
@@ -243,6 +250,7 @@ def request_of(told: Asked, on_progress: OnProgress, on_log: OnLog, ask: Ask) ->
         on_progress: Passes progress back, if it is wanted.
         on_log: Passes log messages back, if they are wanted.
         ask: Passes questions back, if they can be answered.
+        on_event: Passes events back, if it is a stream.
     """
     hops: Hops | None = None if told.hops is None else hops_of(told.hops)
     return Request(
@@ -259,10 +267,11 @@ def request_of(told: Asked, on_progress: OnProgress, on_log: OnLog, ask: Ask) ->
         on_progress=on_progress if told.progress else None,
         on_log=on_log if told.log else None,
         ask=ask if told.asks else None,
+        on_event=on_event if told.events else None,
     )
 
 
-def affinity_of(whose: tuple[str | None, str | None] | None) -> Affinity | None:
+def affinity_of(whose: tuple[str | None, str | None, str | None] | None) -> Affinity | None:
     """Return on whose behalf a request is made."""
     return None if whose is None else Affinity(*whose)
 

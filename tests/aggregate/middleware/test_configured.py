@@ -34,7 +34,7 @@ def made(*middlewares):
     ("middleware", "place", "reason"),
     [
         ("limt", "", "unknown middleware 'limt'; did you mean \"limit\""),
-        ("zzzzz", "", "unknown middleware 'zzzzz'; there are audit, cache, limit, redact, retry, validate"),
+        ("zzzzz", "", "unknown middleware 'zzzzz'; there are audit, cache, limit, rate_limit, redact, retry, validate"),
         ({"limit": {"maxByte": 1}}, ".limit", 'has an unknown key "maxByte"; did you mean "maxBytes"'),
         ({"limit": {"maxBytes": "many"}}, ".limit.maxBytes", "expected `int`"),
         ({"limit": {"maxBytes": 1}}, ".limit.maxBytes", "expected `int` >= 256"),

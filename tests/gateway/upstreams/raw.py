@@ -136,6 +136,11 @@ class RawServer:
         for queue in self.listeners:
             queue.put_nowait({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})})
 
+    def end_streams(self) -> None:
+        """Ends the streams of whoever listens, without a response."""
+        for queue in self.listeners:
+            queue.put_nowait({})
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
@@ -234,7 +239,8 @@ class RawServer:
             self.listeners.add(queue)
             self.listening.set()
             while True:
-                message = await queue.get()
+                if not (message := await queue.get()):
+                    return
                 yield {**message, "params": {**message.get("params", {}), "_meta": tag}} if tag else message
 
         work = asyncio.ensure_future(_events(send, Stream(messages())))

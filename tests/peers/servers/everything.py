@@ -22,7 +22,7 @@ class AnnouncingServer(uvicorn.Server):
         print(f"ready http://127.0.0.1:{port}/mcp", flush=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
     if sys.argv[1:] == ["stdio"]:
         mcp.run(transport="stdio")
     else:
@@ -31,3 +31,7 @@ if __name__ == "__main__":
         asyncio.run(
             AnnouncingServer(uvicorn.Config(app, host="127.0.0.1", port=0, http="h11", log_level="warning")).serve()
         )
+
+
+if __name__ == "__main__":
+    main()

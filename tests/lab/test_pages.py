@@ -5,16 +5,20 @@ import uuid
 import pytest
 
 from tests.gateway.client import CAPABILITIES, JSON, Client
-from tests.gateway.running import KEY_A, RunningGateway, gateway_over
+from tests.gateway.running import gateway_over
 from tests.gateway.upstreams.raw import Error, RawServer
-from tests.interaction.test_modern_clients import EVERYTHING, FORMS, accept, asked, call, text
+from tests.lab.running import Lab
+from tests.lab.test_asking import EVERYTHING, FORMS, accept, asked, call, text
+
+PAGES = ("ul", "ux")
+"""The legacy servers whose revision sends users to pages."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture
-def a(asking: RunningGateway) -> Client:
-    return asking.client("keyed", KEY_A)
+def a(lab: Lab) -> Client:
+    return lab.a
 
 
 def page_of(requests: dict[str, JSON], topic: str) -> dict[str, JSON]:
@@ -28,7 +32,7 @@ def page_of(requests: dict[str, JSON], topic: str) -> dict[str, JSON]:
     return {key: {"action": "accept"}}
 
 
-@pytest.mark.parametrize("kind", ["ul", "ux", "ud"])
+@pytest.mark.parametrize("kind", PAGES)
 async def test_check_62_a_page_first_then_the_call(a: Client, kind: str) -> None:
     tool, arguments = f"{kind}__locked", {"topic": uuid.uuid4().hex}
     answer = await call(a, tool, arguments, EVERYTHING)
@@ -39,7 +43,16 @@ async def test_check_62_a_page_first_then_the_call(a: Client, kind: str) -> None
     assert text(final) == f"{arguments['topic']} is open"
 
 
-@pytest.mark.parametrize("kind", ["ul", "ux", "ud"])
+@pytest.mark.parametrize("kind", PAGES)
+async def test_check_62_a_user_who_is_still_busy_is_not_sent_there_again(a: Client, kind: str) -> None:
+    tool, arguments = f"{kind}__account", {"topic": uuid.uuid4().hex}
+    requests, state = asked(await call(a, tool, arguments, EVERYTHING))
+    given = page_of(requests, arguments["topic"])
+    final = await call(a, tool, arguments, EVERYTHING, requestState=state, inputResponses=given)
+    assert text(final) == f"{arguments['topic']} is connected"
+
+
+@pytest.mark.parametrize("kind", PAGES)
 async def test_check_62_a_page_after_a_question(a: Client, kind: str) -> None:
     topic = uuid.uuid4().hex
     tool, arguments = f"{kind}__locked", {"topic": topic, "asks": True}
@@ -55,7 +68,7 @@ async def test_check_62_a_page_after_a_question(a: Client, kind: str) -> None:
     assert text(final) == f"{topic} is open"
 
 
-@pytest.mark.parametrize("kind", ["ul", "ud"])
+@pytest.mark.parametrize("kind", PAGES)
 async def test_a_user_who_does_not_open_the_page(a: Client, kind: str) -> None:
     tool, arguments = f"{kind}__locked", {"topic": uuid.uuid4().hex}
     requests, state = asked(await call(a, tool, arguments, EVERYTHING))
@@ -78,7 +91,7 @@ async def test_a_prompt_whose_page_is_not_opened_is_an_error_and_no_result() -> 
         assert "did not open the page" in final.error()["message"]
 
 
-@pytest.mark.parametrize("kind", ["ul", "ud"])
+@pytest.mark.parametrize("kind", PAGES)
 async def test_check_61_a_client_that_opens_no_pages(a: Client, kind: str) -> None:
     answer = await call(a, f"{kind}__locked", {"topic": uuid.uuid4().hex}, FORMS)
     assert (answer.status, answer.code()) == (400, -32021)

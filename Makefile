@@ -4,6 +4,7 @@
 #   make lint    format check, lint and strict types        make format   rewrites the files
 #   make bench   the table of figures that the README shows
 #   make soak    ten minutes (SECONDS=600) of load on two workers while everything is killed in turn; docs/reliability.md
+#   make texts   adds new texts of the pages to the catalogues of their translations
 #   make clean   removes all that the above made
 # Each environment is made once, and again when pyproject.toml or its script changes.
 
@@ -20,7 +21,7 @@ bin = $(VENV)/bin
 pip = $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 peers = scripts/install-test-peers.sh tests/peers/node/package-lock.json
 
-.PHONY: serve test test-environment lint format bench soak clean
+.PHONY: serve test test-environment lint format texts bench soak clean
 .SUFFIXES:
 
 serve: $(VENV)/.examples
@@ -42,6 +43,9 @@ lint: $(VENV)/.lint
 format: $(VENV)/.lint
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
+
+texts: $(VENV)/.test
+	$(bin)/python scripts/update_texts.py
 
 bench: $(VENV)/.test
 	@scripts/install-test-packages.sh

@@ -2,11 +2,10 @@
 
 import asyncio
 import ipaddress
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
@@ -15,14 +14,15 @@ from metamcp_asgi import __version__
 from metamcp_asgi.commands import LazyGroup
 from metamcp_asgi.commands.terminal import faults
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.logs.setup import set_up
+from metamcp_asgi.readers import LEVELS
 from metamcp_asgi.settings import Settings
+from metamcp_asgi.systemd import place
 
 if TYPE_CHECKING:
     from metamcp_asgi.gateway import Gateway
 
 __all__ = ["main"]
-
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "none": 100}
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +41,7 @@ def main() -> None:
 )
 @click.option("--allow-open", is_flag=True, help="Serve endpoints without a key on other addresses than loopback.")
 @click.option("--access-log", is_flag=True, default=None, help="Log every request.")
-@click.option("--log-level", type=click.Choice(list(_LEVELS)), help="Log this and what is worse.  [default: info]")
+@click.option("--log-level", type=click.Choice(list(LEVELS)), help="Log this and what is worse.  [default: info]")
 def serve(
     config: Path | None,
     database: str | None,
@@ -60,11 +60,15 @@ def serve(
         return Gateway.from_store(database, settings) if config is None else Gateway.from_file(config, settings)
 
     with faults():
-        options = {"host": host, "port": port, "workers": workers, "access_log": access_log, "log_level": log_level}
+        options = {"host": host, "port": port, "workers": workers, "access_log": access_log}
+        if log_level is not None:
+            options["log_level"] = LEVELS[log_level]
         settings = replace(
             Settings.from_environ(), **{name: value for name, value in options.items() if value is not None}
         )
-        _log(settings)
+        if (given := place()) is not None:  # what systemd listens on for us, wherever we would
+            settings = replace(settings, host=given[0], port=given[1])
+        set_up(settings, several=settings.workers > 1)
         supervise = _supervisor(settings) if settings.workers > 1 else None
         if config is not None and database is not None:
             raise ConfigError("--database does not go with a CONFIG; choose one of them")
@@ -105,7 +109,7 @@ def check(config: Path) -> None:
 
     with faults(), naming(config):
         settings = replace(Settings.from_environ(), log_level="error")
-        _log(settings)
+        set_up(settings)
         snapshot = load(config, environ=read_environment(), transform_localhost=settings.transform_localhost)
         sys.exit(asyncio.run(examine(snapshot, settings)))
 
@@ -137,16 +141,3 @@ def _supervisor(settings: Settings) -> "Callable[[Callable[[Settings], Gateway],
             f"{settings.workers} workers need gunicorn and uvicorn-worker: pip install 'metamcp-asgi[workers]'"
         ) from None
     return supervise
-
-
-def _log(settings: Settings) -> None:
-    process = "[%(process)d] " if settings.workers > 1 else ""
-    logging.basicConfig(
-        level=_LEVELS[settings.log_level],
-        format=f"%(asctime)s {process}%(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    # Its line for every change in the folder would be a change in the folder when the log is kept there.
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    # Tells at every step what it is made of; the store says in one line what was done.
-    logging.getLogger("alembic").setLevel(logging.WARNING)

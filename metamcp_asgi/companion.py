@@ -20,10 +20,12 @@ import click
 import uvloop
 
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.metrics.counts import Metrics
+from metamcp_asgi.running import runtime_for
 from metamcp_asgi.settings import Settings
+from metamcp_asgi.systemd import notify
 from metamcp_asgi.upstream.companion.hub import Hub
 from metamcp_asgi.upstream.companion.serving import serve_socket
-from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["Spawned", "run"]
 
@@ -56,10 +58,14 @@ async def _run(path: Path, settings: Settings, until_eof: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     if until_eof:
         loop.add_reader(0, _at_eof, stop)
-    runtime = Runtime(max_children=settings.max_children, connect_concurrency=settings.connect_concurrency)
+    metrics = Metrics(settings.metrics_folder)
+    metrics.open()
+    runtime = runtime_for(settings, metrics.changing("children"))
     async with serve_socket(path, Hub(runtime, idle_seconds=settings.session_idle_seconds)):
         click.echo(f"metamcp-stdio listens at {path}")  # whoever started it waits for this line
+        notify("READY=1")
         await stop.wait()
+        notify("STOPPING=1")
 
 
 def _at_eof(stop: asyncio.Event) -> None:
@@ -81,7 +87,9 @@ class Spawned:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._environ = {**os.environ, "LOG_LEVEL": settings.log_level}
+        self._environ = {**os.environ, "LOG_LEVEL": settings.log_level, "METAMCP_LOG_FORMAT": settings.log_format}
+        if settings.metrics_folder is not None:
+            self._environ["METAMCP_METRICS_FOLDER"] = str(settings.metrics_folder)
         self._folder = tempfile.mkdtemp(prefix="metamcp-")
         self._owner = os.getpid()
         self.path = Path(self._folder, "stdio")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
-from metamcp_asgi.aggregate.dispatch import Ways
+from metamcp_asgi.aggregate.dispatch import Ways, send
 from metamcp_asgi.aggregate.interaction.interaction import Interaction
 from metamcp_asgi.aggregate.longrunning.tasks import LongRunning
 from metamcp_asgi.aggregate.middleware.registry import check, instances, naming
@@ -32,28 +32,19 @@ from metamcp_asgi.bus.open import open_bus
 from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.config.source import FileSource, SnapshotSource
-from metamcp_asgi.downstream.endpoint import MCPEndpoint
 from metamcp_asgi.downstream.identity import SERVER_INFO
-from metamcp_asgi.downstream.intake import Intake
-from metamcp_asgi.downstream.legacy import LegacyLeg
-from metamcp_asgi.downstream.legacy_requests import LegacyRequests
-from metamcp_asgi.downstream.modern import ModernLeg
-from metamcp_asgi.downstream.openapi import OpenAPI
 from metamcp_asgi.downstream.openapi_page import SwaggerUI
-from metamcp_asgi.downstream.page_news import PageNews
-from metamcp_asgi.downstream.resume import Records
-from metamcp_asgi.downstream.sessions import ClientSessions
-from metamcp_asgi.downstream.sse import HTTPWithSSE
-from metamcp_asgi.downstream.stateless import no_sse
-from metamcp_asgi.downstream.streams import Streams
-from metamcp_asgi.downstream.subscriptions import Subscriptions
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.instance import instance_of
+from metamcp_asgi.legs import Legs
+from metamcp_asgi.metrics.counts import Metrics
+from metamcp_asgi.operations.operations import Operations
+from metamcp_asgi.operations.telemetry import spans
 from metamcp_asgi.protocol.sealed import KeyRing
+from metamcp_asgi.running import runtime_for
 from metamcp_asgi.settings import Settings, read_environment
 from metamcp_asgi.siblings import lacking, processes
 from metamcp_asgi.upstream.companion.client import Companion
-from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["Gateway"]
 
@@ -92,7 +83,7 @@ class Gateway:
         check(snapshot)
         self.snapshot = snapshot
         self.source = source
-        self.sites: Mapping[str, ASGIApp] = {}
+        self.metrics = Metrics(settings.metrics_folder)
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -103,20 +94,24 @@ class Gateway:
         redis, keys = not self.bus.alone, bool(settings.secret_keys)
         if (reason := lacking(processes(), redis=redis, keys=keys, stateless=stateless)) is not None:
             raise ConfigError(reason)
-        self._streams = Streams(settings.max_streams, settings.keepalive_seconds)
+        counted = self.metrics.changing
         instance = instance_of(settings)
+        companion = None if settings.stdio_socket is None else Companion(settings.stdio_socket, instance)
+        self._spans = spans()
         self.aggregator = Aggregator(
-            Runtime(
-                max_children=settings.max_children,
-                connect_concurrency=settings.connect_concurrency,
-                companion=None if settings.stdio_socket is None else Companion(settings.stdio_socket, instance),
-            ),
+            runtime_for(settings, counted("children"), companion),
             Pager(self._keys.sealer("c1", Cursor), settings.page_size, SERVER_INFO),
             Ways(
                 Interaction(
-                    self._keys, self.bus, settings.input_seconds, settings.shutdown_seconds, parks=not stateless
+                    self._keys,
+                    self.bus,
+                    settings.input_seconds,
+                    settings.shutdown_seconds,
+                    parks=not stateless,
+                    parked=counted("parked"),
                 ),
                 LongRunning(self._keys, self.bus, keeps=not stateless),
+                self._spans.sending(send),
             ),
             Counting(self.bus.take, settings.limits_without_redis),
             deadline=settings.server_deadline,
@@ -124,44 +119,12 @@ class Gateway:
             idle_seconds=settings.session_idle_seconds,
             poll_seconds=settings.poll_seconds,
             instance=instance,
+            sheet=self.metrics.sheet,
+            around=self._spans.calling,
         )
 
-        bounds = {
-            "max_body_bytes": settings.max_body_bytes,
-            "max_header_bytes": settings.max_header_bytes,
-            "max_depth": settings.max_json_depth,
-        }
-        intake = Intake(**bounds)
-        sessions = ClientSessions(self._keys, self.bus)
-        self._subscriptions = subscriptions = Subscriptions(self.aggregator, self._streams, self.bus)
-        self._news = PageNews(self._streams, self.bus)
-        requests = LegacyRequests(
-            self.aggregator,
-            sessions,
-            subscriptions,
-            self._news,
-            self.bus,
-            baggage=settings.forward_baggage,
-            stateless=stateless,
-        )
-        legacy = LegacyLeg(
-            self.aggregator,
-            requests,
-            sessions,
-            subscriptions,
-            self._streams,
-            Records(self.bus, 0 if stateless else settings.resume_events),
-            settings.keepalive_seconds,
-            stateless=stateless,
-        )
-        modern = ModernLeg(self.aggregator, self._streams, settings.keepalive_seconds, baggage=settings.forward_baggage)
-        sse = HTTPWithSSE(self.aggregator, requests, subscriptions, self._keys, self._streams, intake, self.bus)
-        leaves: dict[str, ASGIApp] = {
-            "mcp": MCPEndpoint(modern, legacy, intake, streams=not stateless),
-            "sse": no_sse if stateless else sse.stream,
-            "message": no_sse if stateless else sse.message,
-            "api": OpenAPI(self.aggregator, app_url=settings.app_url, **bounds),
-        }
+        self._legs = Legs(self.aggregator, self.bus, self._keys, settings, counted)
+        leaves = self._legs.leaves
         app: ASGIApp = Leaves(leaves)
         shared: _Shared = {"take": self.bus.take, "when_away": settings.limits_without_redis}
         app = RateLimit(app, policy_of_endpoint, **shared)
@@ -178,6 +141,9 @@ class Gateway:
         app = Beside(app, lambda: self.sites)
         app = CORS(app, settings.allowed_origins)
         self.app = Observe(app, access_log=settings.access_log)
+        opened = settings.open_metrics
+        self.operations = Operations(self.metrics, self.aggregator, self.bus, source, opened=opened)
+        self.sites: Mapping[str, ASGIApp] = self.operations.sites
 
     @classmethod
     def from_file(cls, path: str | Path, settings: Settings | None = None) -> "Gateway":
@@ -208,20 +174,24 @@ class Gateway:
         Raises:
             ConfigError: The database cannot be used.
         """
-        from metamcp_asgi.beside import sites
+        from metamcp_asgi.beside import administrators, sites
         from metamcp_asgi.store.source import StoreSource
 
         settings = Settings.from_environ() if settings is None else settings
+        environ = read_environment()
         source = StoreSource(
             url,
-            environ=read_environment(),
+            environ=environ,
             secret_keys=settings.secret_keys,
             transform_localhost=settings.transform_localhost,
             check=instances,
         )
         snapshot = source.load()
         gateway = cls._from_source(source, snapshot, replace(settings, secret_keys=source.secret_keys))
-        gateway.sites = sites(source, gateway.aggregator, lambda: gateway.snapshot, gateway.settings)
+        gateway.operations.numbers.admits = administrators(source, lambda: gateway.snapshot)
+        take = gateway.bus.take
+        beside = sites(source, gateway.aggregator, lambda: gateway.snapshot, gateway.settings, environ, take)
+        gateway.sites = {**gateway.sites, **beside}
         return gateway
 
     @classmethod
@@ -270,6 +240,8 @@ class Gateway:
             if self._started:
                 return
             await self.bus.start()
+            self.app.stats.cells = self.metrics.open()
+            self._spans.open()
             self._started = True
             self.aggregator.apply(self.snapshot)
             if self.source is not None:
@@ -285,13 +257,15 @@ class Gateway:
             await self.source.aclose()
         if self._started:
             await self.aggregator.aclose()
-        await self._subscriptions.aclose()
-        await self._news.aclose()
+        await self._legs.aclose()
         await self.bus.aclose()
+        self.metrics.close()
+        await self._spans.aclose()
 
     def close_streams(self) -> None:
         """End the streams on which clients listen for changes, so that a server can shut down."""
-        self._streams.close()
+        self.operations.ending = True
+        self._legs.streams.close()
 
     def apply(self, snapshot: Snapshot) -> None:
         """Serve another configuration from now on; calls in flight finish on the old one.
@@ -308,7 +282,7 @@ class Gateway:
             check(snapshot)
         self.snapshot = snapshot
         if self._started:
-            self._streams.keep(snapshot.admits)
+            self._legs.streams.keep(snapshot.admits)
 
     async def reload(self) -> bool:
         """Read the configuration again.

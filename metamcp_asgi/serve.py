@@ -16,6 +16,7 @@ from metamcp_asgi.bus.open import open_bus
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.http_server import bounded
 from metamcp_asgi.settings import Settings
+from metamcp_asgi.systemd import listeners, notify
 from metamcp_asgi.tasks import Tasks
 
 __all__ = ["GatewayServer", "describe", "introduce", "options", "origin", "reach", "run"]
@@ -42,7 +43,7 @@ def run(gateway: Gateway) -> int:
     server = GatewayServer(config, gateway)
     # uvicorn raises the signal that ended it once more, for whoever runs it.
     with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+        server.run(listeners() or None)
     return 0 if server.started else 1
 
 
@@ -98,7 +99,10 @@ class GatewayServer(uvicorn.Server):
             signal.SIGHUP, lambda: self._tasks.start(self._gateway.reload(), "reload")
         )
         if self._introduces:
-            port = self.servers[0].sockets[0].getsockname()[1]
+            notify("READY=1")
+            address = self.servers[0].sockets[0].getsockname()
+            # A socket of systemd's may be a file.
+            port = address[1] if isinstance(address, tuple) else self._gateway.settings.port
             introduce(self._gateway, origin(self._gateway.settings, port))
         if self._reports:
             self._tasks.start(_report(self._gateway), "report the servers")
@@ -106,6 +110,8 @@ class GatewayServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in good order."""
         await self._tasks.aclose()
+        if self._introduces:
+            notify("STOPPING=1")
         # uvicorn waits for every response to end, and these end only when asked to.
         self._gateway.close_streams()
         await super().shutdown(sockets)

@@ -4,30 +4,22 @@ MetaMCP's own variable names are accepted where it has them. What is served is t
 knows nothing of servers, namespaces or endpoints.
 """
 
-import base64
-import binascii
 import logging
-import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from metamcp_asgi import readers
 from metamcp_asgi.config.node import nearest
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.readers import LogLevel
 
 __all__ = ["LogLevel", "Settings", "read_environment"]
 
 logger = logging.getLogger(__name__)
-
-LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "none"]
-
-MIN_SECRET: Final = 32
-"""Bytes (or characters of a passphrase) that a sealing key needs at least."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -45,6 +37,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             ``METAMCP_SECRET_KEYS``, separated by commas, each in hexadecimal or base64 of at least 32 bytes, or a
             passphrase of at least 32 characters.
         log_level: ``LOG_LEVEL``: a standard level, or MetaMCP's ``all``, ``info``, ``errors-only``, ``none``.
+        log_format: ``console``, lines for people, or ``json``. ``METAMCP_LOG_FORMAT``.
+        log_folder: Where ``app.log`` and, of errors, ``error.log`` are written, too. ``METAMCP_LOG_FOLDER``.
+        log_bytes: How large each may get before it is begun anew. ``METAMCP_LOG_BYTES``.
+        log_files: How many of those before are kept. ``METAMCP_LOG_FILES``.
         access_log: Whether to log every request. ``METAMCP_ACCESS_LOG``.
         transform_localhost: Whether server URLs on ``localhost`` mean the machine that runs our container.
             ``TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL``.
@@ -70,6 +66,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         limits_without_redis: Rate limits while Redis is away: ``local``, each process counts for itself, or ``refuse``.
         workers: Processes that serve; more than one needs ``redis_url``, or ``stateless``.
         stateless: Whether nothing is offered that needs one process to reach another, so that many need no Redis.
+        open_metrics: Whether everybody may see ``/metrics``, and not this machine and administrators alone.
+        metrics_folder: Where the processes of this machine keep their numbers, so that each can tell those of all;
+            ``None``: this process is the only one, or its supervisor makes a folder.
+        stdio_commands: The programs that stdio servers may be: names on our ``PATH`` and absolute paths; ``None``: any.
+        stdio_limits: Resource limits of each of their processes, by their names in prlimit(1).
         stdio_socket: Where ``metamcp-stdio`` listens, which runs the stdio servers then; ``None``: this process does.
 
     From ``max_body_bytes`` on, the variable is ``METAMCP_`` and the field's name in upper case.
@@ -82,6 +83,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     secret_keys: tuple[bytes, ...] = ()
     log_level: LogLevel = "info"
+    log_format: Literal["console", "json"] = "console"
+    log_folder: Path | None = None
+    log_bytes: int = 10 * 1024 * 1024
+    log_files: int = 5
     access_log: bool = False
     transform_localhost: bool = False
     max_body_bytes: int = 4 * 1024 * 1024
@@ -106,6 +111,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits_without_redis: Literal["local", "refuse"] = "local"
     workers: int = 1
     stateless: bool = False
+    open_metrics: bool = False
+    metrics_folder: Path | None = None
+    stdio_commands: tuple[str, ...] | None = None
+    stdio_limits: tuple[tuple[str, int], ...] = ()
     stdio_socket: Path | None = None
 
     def __repr__(self) -> str:
@@ -175,179 +184,52 @@ def read_environment(environ: Mapping[str, str] = os.environ, dotenv: Path | Non
 _PREFIX: Final = "METAMCP_"
 _ELSEWHERE: Final = ("METAMCP_URL", "METAMCP_API_KEY")
 """Where the command line finds a running gateway, and its key there."""
-_LEVELS: Final[dict[str, LogLevel]] = {
-    "all": "debug",
-    "debug": "debug",
-    "info": "info",
-    "warning": "warning",
-    "error": "error",
-    "errors-only": "error",
-    "none": "none",
-}
-
-
-def _flag(text: str) -> bool:
-    if text.lower() in ("1", "true", "yes", "y", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "n", "off"):
-        return False
-    raise ValueError("must be 1, true, yes, y or on, or 0, false, no, n or off")
-
-
-def _integer(least: int, most: int = 2**53) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
-            wanted = f"from {least} to {most}" if most < 2**53 else f"of at least {least}"
-            raise ValueError(f"must be a whole number {wanted}")
-        return int(text)
-
-    return read
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ValueError("must be a number of seconds greater than 0")
-    return seconds
-
-
-def _level(text: str) -> LogLevel:
-    level = _LEVELS.get(text.lower())
-    if level is None:
-        raise ValueError(f"must be one of {', '.join(_LEVELS)}")
-    return level
-
-
-def _host(text: str) -> str:
-    host = text.removeprefix("[").removesuffix("]")
-    if not re.fullmatch(r"[A-Za-z0-9._:%-]+", host):
-        raise ValueError("must be an address or a host name, such as 127.0.0.1")
-    return host
-
-
-def _app_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.query or parts.fragment or parts.username is not None or not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("must be a URL that begins with http:// or https://, without user, query or fragment")
-    return text.rstrip("/")
-
-
-def _redis_url(text: str) -> str:
-    # What is wrong is not shown: there may be a password in it.
-    if not re.fullmatch(r'(rediss?://[^/?#]|rediss?\+sentinel://[^/?#]+/[^/?#]|unix://[!-"$->@-~]*/)[!-~]*', text):
-        raise ValueError(
-            "must look like redis://host:6379/0, rediss://user:password@host:6379/0 for TLS, unix:///path/to/socket, "
-            "or redis+sentinel://host:26379,host:26379/NAME/0"
-        )
-    return text
-
-
-def _redis_prefix(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
-        raise ValueError("may only have letters, digits and . _ : -, at most 64")
-    return text
-
-
-def _limits_without_redis(text: str) -> str:
-    if text not in ("local", "refuse"):
-        raise ValueError('must be "local", where each process counts for itself, or "refuse"')
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
-
-
-def _listed(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = _listed(text)
-    if not hosts or not all(
-        re.fullmatch(r"\*|(\*\.)?[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", host) for host in hosts
-    ):
-        raise ValueError('must be host names separated by commas, each with its port or without: "mcp.example.com"')
-    return tuple(host.lower() for host in hosts)
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = [origin.rstrip("/") for origin in _listed(text)]
-    if not all(re.fullmatch(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@*\s]+", origin) for origin in origins):
-        raise ValueError(
-            'must be origins separated by commas: "https://app.example.com" (scheme, host, no path, no * in it)'
-        )
-    return tuple(origin.lower() for origin in origins)
-
-
-def _secrets(text: str) -> tuple[bytes, ...]:
-    secrets = tuple(_secret(item, number) for number, item in enumerate(_listed(text), 1))
-    if not secrets:
-        raise ValueError("has no key between its commas")
-    return secrets
-
-
-def _secret(text: str, number: int) -> bytes:
-    if len(text) >= 2 * MIN_SECRET and re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", text):
-        return bytes.fromhex(text)
-    try:
-        decoded = base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):  # not base64, then: a passphrase
-        decoded = b""
-    if len(decoded) >= MIN_SECRET:
-        return decoded
-    if len(text) < MIN_SECRET:
-        raise ValueError(
-            f"key {number} is too short: each needs {MIN_SECRET} random bytes in hexadecimal or base64, or a "
-            f"passphrase of {MIN_SECRET} characters; make one with: openssl rand -hex {MIN_SECRET}"
-        )
-    return text.encode()
-
 
 _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
-    "APP_URL": ("app_url", _app_url),
-    "LOG_LEVEL": ("log_level", _level),
-    "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL": ("transform_localhost", _flag),
-    "METAMCP_ALLOWED_HOSTS": ("allowed_hosts", _hosts),
-    "METAMCP_ALLOWED_ORIGINS": ("allowed_origins", _origins),
-    "EXTRA_TRUSTED_ORIGINS": ("allowed_origins", _origins),
-    "METAMCP_SECRET_KEYS": ("secret_keys", _secrets),
-    "REDIS_URL": ("redis_url", _redis_url),
+    "APP_URL": ("app_url", readers.app_url),
+    "LOG_LEVEL": ("log_level", readers.level),
+    "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL": ("transform_localhost", readers.flag),
+    "METAMCP_ALLOWED_HOSTS": ("allowed_hosts", readers.hosts),
+    "METAMCP_ALLOWED_ORIGINS": ("allowed_origins", readers.origins),
+    "EXTRA_TRUSTED_ORIGINS": ("allowed_origins", readers.origins),
+    "METAMCP_SECRET_KEYS": ("secret_keys", readers.secrets),
+    "REDIS_URL": ("redis_url", readers.redis_url),
 } | {
     f"{_PREFIX}{field.upper()}": (field, read)
     for field, read in {
-        "host": _host,
-        "port": _integer(0, 65535),
-        "access_log": _flag,
-        "max_body_bytes": _integer(1024),
-        "max_header_bytes": _integer(1024),
-        "max_json_depth": _integer(8, 1000),
-        "max_connections": _integer(1),
-        "max_streams": _integer(1),
-        "max_children": _integer(1),
-        "server_deadline": _seconds,
-        "page_size": _integer(1),
-        "stale_seconds": _seconds,
-        "poll_seconds": _seconds,
-        "keepalive_seconds": _seconds,
-        "connect_concurrency": _integer(1),
-        "resume_events": _integer(0),
-        "input_seconds": _seconds,
-        "session_idle_seconds": _seconds,
-        "forward_baggage": _flag,
-        "shutdown_seconds": _seconds,
-        "redis_url": _redis_url,
-        "redis_prefix": _redis_prefix,
-        "limits_without_redis": _limits_without_redis,
-        "workers": _integer(1, 1024),
-        "stateless": _flag,
-        "stdio_socket": _path,
+        "host": readers.host,
+        "port": readers.integer(0, 65535),
+        "log_format": readers.log_format,
+        "log_folder": readers.path,
+        "log_bytes": readers.integer(1024),
+        "log_files": readers.integer(0, 1000),
+        "access_log": readers.flag,
+        "max_body_bytes": readers.integer(1024),
+        "max_header_bytes": readers.integer(1024),
+        "max_json_depth": readers.integer(8, 1000),
+        "max_connections": readers.integer(1),
+        "max_streams": readers.integer(1),
+        "max_children": readers.integer(1),
+        "server_deadline": readers.seconds,
+        "page_size": readers.integer(1),
+        "stale_seconds": readers.seconds,
+        "poll_seconds": readers.seconds,
+        "keepalive_seconds": readers.seconds,
+        "connect_concurrency": readers.integer(1),
+        "resume_events": readers.integer(0),
+        "input_seconds": readers.seconds,
+        "session_idle_seconds": readers.seconds,
+        "forward_baggage": readers.flag,
+        "shutdown_seconds": readers.seconds,
+        "redis_url": readers.redis_url,
+        "redis_prefix": readers.redis_prefix,
+        "limits_without_redis": readers.limits_without_redis,
+        "workers": readers.integer(1, 1024),
+        "stateless": readers.flag,
+        "open_metrics": readers.flag,
+        "metrics_folder": readers.path,
+        "stdio_commands": readers.commands,
+        "stdio_limits": readers.limits,
+        "stdio_socket": readers.path,
     }.items()
 }

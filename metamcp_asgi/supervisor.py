@@ -5,10 +5,16 @@ of its processes does is in ``worker.py``.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import math
+import os
 import secrets
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from gunicorn.app.base import BaseApplication
@@ -47,14 +53,30 @@ def supervise(build: Build, gateway: Gateway) -> None:
         logging.getLogger("metamcp").info(
             "METAMCP_SECRET_KEYS is not set: sessions end with this start, and other machines cannot read them"
         )
-    if settings.stdio_socket is not None:
-        _Application(build, gateway, settings).run()
-        return
-    companion = Spawned(settings)
+    with contextlib.ExitStack() as stack:
+        if settings.metrics_folder is None:
+            settings = replace(settings, metrics_folder=stack.enter_context(_folder()))
+        companion = None
+        if settings.stdio_socket is None:
+            companion = stack.enter_context(contextlib.closing(Spawned(settings)))
+            settings = replace(settings, stdio_socket=companion.path)
+        _Application(build, gateway, settings, companion).run()
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Make a folder for the numbers of all processes, until this one ends; those that were forked leave it alone."""
+    owner = os.getpid()
+    path = Path(tempfile.mkdtemp(prefix="metamcp-"))
+    # What cleans the folder of temporary files up passes over one that is locked (tmpfiles.d(5)).
+    lock = os.open(path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
     try:
-        _Application(build, gateway, replace(settings, stdio_socket=companion.path), companion).run()
+        yield path
     finally:
-        companion.close()
+        os.close(lock)
+        if os.getpid() == owner:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

@@ -21,6 +21,7 @@ from metamcp_asgi.bus.protocol import BusUnavailable
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.http_server import bounded
+from metamcp_asgi.logs.setup import set_up
 from metamcp_asgi.serve import GatewayServer, options
 from metamcp_asgi.siblings import lacking
 
@@ -51,6 +52,8 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # gunicorn has no typ
         if not isinstance(self.wsgi, Gateway):
             self.log.error("This worker class serves a Gateway and no %s", type(self.wsgi).__name__)
             sys.exit(Arbiter.APP_LOAD_ERROR)
+        if not logging.getLogger().handlers:  # plain gunicorn sets up its own loggers only
+            set_up(self.wsgi.settings, several=True)
         redis, settings = not self.wsgi.bus.alone, self.wsgi.settings
         keys, stateless = bool(settings.secret_keys), settings.stateless
         if (reason := lacking(self.cfg.workers, redis=redis, keys=keys, stateless=stateless)) is not None:
@@ -61,7 +64,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # gunicorn has no typ
         gateway: Gateway = self.wsgi
         try:
             await gateway.start()
-        except BusUnavailable as error:
+        except (BusUnavailable, ConfigError) as error:
             self._give_up(error)
         settings = gateway.settings
         given = {"app": gateway, "http": bounded(settings.max_header_bytes, drain_seconds=DRAIN), **options(settings)}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs of Debian that tests and benchmarks start as private instances: nginx, wrk, PostgreSQL
-# and Redis.
+# Installs the programs of Debian that tests and benchmarks start as private instances: nginx, wrk, PostgreSQL,
+# Redis and Chromium; and systemd, of which they use what checks units, and what passes sockets on.
 # As root it installs what is missing; otherwise it names the command to run. Nothing is done when all are there.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -10,6 +10,8 @@ command -v nginx >/dev/null || missing="$missing nginx-light"
 command -v wrk >/dev/null || missing="$missing wrk"
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v redis-server >/dev/null || missing="$missing redis-server"
+command -v chromium >/dev/null || missing="$missing chromium"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.browser.chromium import browser, chromium  # noqa: F401 - fixtures
 from tests.databases import database, postgres, postgres_url, store  # noqa: F401 - fixtures
 from tests.lab.running import lab  # noqa: F401 - a fixture
 from tests.places import BIN, ROOT

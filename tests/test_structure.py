@@ -24,8 +24,12 @@ FLOORS = (
     {"serve", "check"},
     {"gateway"},
     {"beside"},
-    {"admin", "companion", "instance"},
+    {"admin", "companion", "instance", "legs", "logs", "operations"},
+    {"running"},
+    {"signin"},
+    {"pages"},
     {"http_server", "settings", "siblings"},
+    {"readers", "systemd"},
     {"downstream"},
     {"asgi"},
     {"aggregate"},
@@ -34,6 +38,7 @@ FLOORS = (
     {"store"},
     {"config"},
     {"protocol"},
+    {"metrics"},
     {"pace", "tasks", "timers", "errors"},
 )
 # ``metamcp_asgi`` itself names what the package exports, and imports it when it is asked for.
@@ -214,8 +219,22 @@ HEAVY = {
     "aiohttp",
     "fastapi",
     "jinja2",
+    "babel",
 }
-HEAVY |= {"redis", "authlib", "jwt", "jsonschema", "opentelemetry", "rich", "typer", "requests", "numpy", "setuptools"}
+HEAVY |= {
+    "prometheus_client",
+    "structlog",
+    "redis",
+    "authlib",
+    "jwt",
+    "jsonschema",
+    "opentelemetry",
+    "rich",
+    "typer",
+    "requests",
+    "numpy",
+    "setuptools",
+}
 
 
 def modules_at_start(folder: Path, more: str = "os") -> set[str]:

@@ -4,14 +4,16 @@ The owner of everything below it: ``apply`` a snapshot to start or change, ``acl
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from metamcp_asgi.aggregate import failures
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
 from metamcp_asgi.aggregate.dispatch import Ways, answer, dispatch, find
+from metamcp_asgi.aggregate.endings import ending_of, ending_with
 from metamcp_asgi.aggregate.middleware.chain import Chain, build
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
@@ -21,6 +23,7 @@ from metamcp_asgi.aggregate.watches import Watches
 from metamcp_asgi.bus.protocol import Take
 from metamcp_asgi.config.snapshot import ANONYMOUS, Principal, Snapshot
 from metamcp_asgi.errors import ProtocolError
+from metamcp_asgi.metrics.sheet import Sheet
 from metamcp_asgi.protocol.hops import reading
 from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST, Members
 from metamcp_asgi.protocol.outcome import Failure, Outcome
@@ -36,6 +39,9 @@ DEBOUNCE: Final = 0.1
 """Seconds that changes are gathered before clients are told: servers tend to restart together."""
 
 
+_Dispatch: TypeAlias = Callable[..., Awaitable[Outcome | Page]]
+
+
 class Aggregator:
     """Answers the calls of every endpoint.
 
@@ -49,6 +55,8 @@ class Aggregator:
         instance: The name of this gateway among others.
         ways: What a call can be beyond one request and its response; closed with the aggregator.
         take: Takes from token buckets, for middlewares that count.
+        sheet: Where calls are counted.
+        around: Makes of what answers calls, ``dispatch``, what does so and more.
     """
 
     def __init__(
@@ -63,9 +71,13 @@ class Aggregator:
         idle_seconds: float,
         poll_seconds: float | None = None,
         instance: str,
+        sheet: Sheet,
+        around: Callable[[_Dispatch], _Dispatch],
     ) -> None:
         self.pool = Pool(runtime, self._happened, idle_seconds=idle_seconds)
         self._pager = pager
+        self._sheet = sheet
+        self._dispatch = around(dispatch)
         self._ways = ways
         self._take = take
         self._answer = partial(answer, ways)
@@ -142,7 +154,19 @@ class Aggregator:
         served = self._endpoints.get(call.endpoint)
         if served is None:
             raise ProtocolError(INVALID_REQUEST, f"Endpoint {call.endpoint} no longer exists")
-        return await dispatch(call, served[0], self._ways, private=served[1])
+        began = time.perf_counter()
+        ending = 0
+        try:
+            outcome = await self._dispatch(call, served[0], self._ways, private=served[1])
+            ending = ending_of(call, outcome)
+        except BaseException as error:
+            ending = ending_with(error)
+            raise
+        else:
+            return outcome
+        finally:
+            key = (call.endpoint, call.server, call.method, call.name)
+            self._sheet.count(key, ending, time.perf_counter() - began)
 
     def namespace(self, endpoint: str) -> Running | None:
         """Return the running namespace behind an endpoint, if that exists."""

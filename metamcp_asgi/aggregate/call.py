@@ -39,9 +39,11 @@ class Call(Struct, gc=False):
     ``elicitationId`` with which it was sent there.
     ``on_log`` gets the log messages of the call, from ``log_level`` upwards; without a level, what the server decides.
     A modern client that names no level has no ``on_log``.
-    ``trace`` are the header lines that continue the client's trace, as ``meta`` does, too.
+    ``trace`` are the header lines that continue the client's trace, as ``meta`` does, too; ``parent`` is the client's
+    own span.
     ``asked`` says that the client was asked while it waited.
     ``digest`` is that of the params as the client sent them, once somebody needed it.
+    ``server`` and ``name`` tell those who count which server the call led to, and its own name of the tool or prompt.
 
     ``task`` are the milliseconds for which a client of 2025-11-25 wants its call kept as a task; ``None`` for no task.
     ``begun`` is there when the call is kept as a task of ours: it is called once the call's server has taken it on.
@@ -68,6 +70,9 @@ class Call(Struct, gc=False):
     page_done: Callable[[str], None] | None = None
     asked: bool = False
     digest: bytes = b""
+    server: str = ""
+    name: str = ""
+    parent: str = ""
     trace: bytes = b""
     task: int | None = None
     begun: Callable[[], None] | None = None

@@ -40,7 +40,7 @@ from metamcp_asgi.protocol.outcome import Cause, Failure, Outcome, Result, tool_
 from metamcp_asgi.protocol.revisions import LISTS, TASK_METHODS, TASKS_OF_2025
 from metamcp_asgi.upstream.request import OnLog, Request
 
-__all__ = ["Ways", "answer", "dispatch", "find"]
+__all__ = ["Ways", "answer", "dispatch", "find", "send"]
 
 logger = logging.getLogger("metamcp")
 
@@ -50,10 +50,11 @@ _NEEDS: Final = {"tools/call": "tool", "prompts/get": "prompt", "resources/read"
 
 
 class Ways(Struct, frozen=True):
-    """The ways in which a call can be more than a request and its response."""
+    """How a server is asked, and the ways in which a call can be more than a request and its response."""
 
     interaction: Interaction
     tasks: LongRunning
+    send: Send
 
 
 async def dispatch(call: Call, running: Running, ways: Ways, *, private: bool) -> Outcome | Page:
@@ -86,6 +87,9 @@ async def dispatch(call: Call, running: Running, ways: Ways, *, private: bool) -
             return failures.public(told, call) if isinstance(told, Failure) else told
         found = await _find(call, running)
         if isinstance(found, Route):
+            call.server = found.server.name
+            if call.method != "resources/read":
+                call.name = found.key
             if found.task and ways.tasks.wanted(call, found):
                 return await ways.tasks.begin(call, found, partial(_kept, running, ways, found))
             if call.task is not None:
@@ -113,12 +117,12 @@ async def answer(ways: Ways, call: Call, route: Route) -> Outcome:
     """
     if route.task and (route.task == "required" or call.begun is not None):
         drive = driving.modern if route.task == "extension" else driving.legacy
-        outcome = await _sent(ways, call, route, partial(drive, _send))
+        outcome = await _sent(ways, call, route, partial(drive, ways.send))
     else:
-        outcome = await _sent(ways, call, route, _send)
+        outcome = await _sent(ways, call, route, ways.send)
     if isinstance(outcome, Failure):
         if call.method == "tools/call" and not call.capabilities.tasks and insists(outcome):
-            outcome = await _sent(ways, call, route, partial(driving.modern, _send))
+            outcome = await _sent(ways, call, route, partial(driving.modern, ways.send))
         elif outcome.code == URL_REQUIRED and not call.capabilities.interactive:
             outcome = in_words(call, outcome, route.server.name)
         if isinstance(outcome, Failure):
@@ -268,7 +272,16 @@ def _told(call: Call, text: str, cause: Cause) -> Outcome:
     return Failure(INTERNAL_ERROR, text, cause=cause)
 
 
-async def _send(call: Call, route: Route) -> Outcome:
+async def send(call: Call, route: Route) -> Outcome:
+    """Ask a server.
+
+    Args:
+        call: The call.
+        route: Where it leads.
+
+    Raises:
+        UpstreamError: The server could not be asked.
+    """
     affinity = call.affinity
     outcome = await route.server.send(_request(call, route), affinity)
     if isinstance(outcome, Failure) and outcome.code == HEADER_MISMATCH and call.method == "tools/call":

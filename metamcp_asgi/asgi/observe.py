@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
 from metamcp_asgi.asgi.query import hide_keys
+from metamcp_asgi.asgi.request import Request, current
 
 __all__ = ["Observe", "Stats"]
 
@@ -22,16 +23,28 @@ access_logger = logging.getLogger("metamcp.access")
 class Stats:
     """What an ``Observe`` layer has seen since it was made.
 
-    ``answered`` counts finished requests by the first digit of their status; 0 stands for no answer at all,
-    that is for clients that left before one.
+    ``cells`` are the numbers, which may be kept anywhere: requests, those in flight, and six for ``answered``.
     """
 
-    __slots__ = ("answered", "in_flight", "requests")
+    __slots__ = ("cells",)
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.in_flight = 0
-        self.answered = dict.fromkeys(range(6), 0)
+        self.cells: list[int] | memoryview[int] = [0] * 8
+
+    @property
+    def requests(self) -> int:
+        """How many requests have come."""
+        return self.cells[0]
+
+    @property
+    def in_flight(self) -> int:
+        """How many of them are being answered."""
+        return self.cells[1]
+
+    @property
+    def answered(self) -> dict[int, int]:
+        """Finished requests by the first digit of their status; 0: no answer at all, as clients left before one."""
+        return dict(enumerate(self.cells[2:8]))
 
 
 class _Watch:
@@ -98,11 +111,13 @@ class Observe:
             return
         if scope.get("query_string"):
             scope = hide_keys(scope)
-        stats = self.stats
-        stats.requests += 1
-        stats.in_flight += 1
+        cells = self.stats.cells
+        cells[0] += 1
+        cells[1] += 1
         began = time.perf_counter() if self._access_log else 0.0
         watch = self._watch(send)
+        request = Request(scope)
+        token = current.set(request)
         try:
             await self.app(scope, receive, watch)
         except Exception:
@@ -112,11 +127,13 @@ class Observe:
             message = "The request could not be answered; the log of the server says why."
             await send_refusal(scope, watch, 500, {"error": "Internal server error", "message": message})
         finally:
-            stats.in_flight -= 1
+            cells[1] -= 1
             kind = watch.status // 100
-            stats.answered[kind] = stats.answered.get(kind, 0) + 1
+            cells[2 + kind if kind < 6 else 2] += 1
             if self._access_log:
                 self._write(scope, watch, time.perf_counter() - began)
+            request.end()
+            current.reset(token)
 
     def _write(self, scope: Scope, watch: _Watch, seconds: float) -> None:
         client = scope.get("client")

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
 
-__all__ = ["OriginGuard"]
+__all__ = ["OriginGuard", "host_name", "is_loopback"]
 
 _AUTHORITY = r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]\\?#,]+)(?::\d{0,5})?"
 _HOST = re.compile(_AUTHORITY)
@@ -59,7 +59,7 @@ class OriginGuard:
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str] | None = None, origins: Collection[str] = ()) -> None:
         self.app = app
-        self._hosts = None if hosts is None else frozenset(_host_name(host) or host.lower() for host in hosts)
+        self._hosts = None if hosts is None else frozenset(host_name(host) or host.lower() for host in hosts)
         self._suffixes = tuple(host[1:] for host in self._hosts or () if host.startswith("*."))
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
         self._verdicts: dict[tuple[bytes | None, bytes | None, bool], _Refusal | None] = {}
@@ -108,7 +108,7 @@ class OriginGuard:
         self._verdicts[question] = refusal
 
     def _decide(self, host: bytes | None, origin: bytes | None, is_open: bool) -> _Refusal | None:
-        name = None if host is None else _host_name(host.decode("latin-1"))
+        name = None if host is None else host_name(host.decode("latin-1"))
         if name is None:
             return _Refusal(400, "Bad request", "A Host header with a name and an optional port is required.")
         if not self._serves(name, is_open):
@@ -133,7 +133,7 @@ class OriginGuard:
 
     def _serves(self, name: str, is_open: bool) -> bool:
         if self._hosts is None:
-            return not is_open or _is_loopback(name)
+            return not is_open or is_loopback(name)
         return name in self._hosts or "*" in self._hosts or name.endswith(self._suffixes)
 
     def _may_call(self, origin: str, name: str) -> bool:
@@ -141,10 +141,11 @@ class OriginGuard:
             return True
         match = _ORIGIN.fullmatch(origin)
         page = _normal(match[1]) if match else None
-        return page is not None and (page == name or (_is_loopback(page) and _is_loopback(name)))
+        return page is not None and (page == name or (is_loopback(page) and is_loopback(name)))
 
 
-def _host_name(host: str) -> str | None:
+def host_name(host: str) -> str | None:
+    """Return the name in the value of a ``Host`` header, in lower case, or ``None`` for a malformed one."""
     match = _HOST.fullmatch(host)
     return _normal(match[1]) if match else None
 
@@ -159,7 +160,8 @@ def _normal(name: str) -> str | None:
         return None
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Tell whether a host name or address can only mean this machine."""
     if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 6.3
         return True
     try:

@@ -1,7 +1,5 @@
 """The command ``metamcp-stdio``: the process that owns the stdio servers of a machine for all its workers."""
 
-import logging
-import sys
 from pathlib import Path
 
 import click
@@ -10,6 +8,8 @@ from msgspec.structs import replace
 from metamcp_asgi import __version__
 from metamcp_asgi.commands.terminal import faults
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.logs.setup import set_up
+from metamcp_asgi.readers import LEVELS
 from metamcp_asgi.settings import Settings
 
 __all__ = ["main"]
@@ -25,7 +25,7 @@ __all__ = ["main"]
 )
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error", "none"]),
+    type=click.Choice(list(LEVELS)),
     help="Log this and what is worse.  [default: info]",
 )
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends, too.")
@@ -39,12 +39,8 @@ def main(path: Path | None, log_level: str | None, until_eof: bool) -> None:
     with faults():
         settings = Settings.from_environ()
         if log_level is not None:
-            settings = replace(settings, log_level=log_level)
-        logging.basicConfig(
-            level="CRITICAL" if settings.log_level == "none" else settings.log_level.upper(),
-            format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+            settings = replace(settings, log_level=LEVELS[log_level])
+        set_up(settings)
         path = path or settings.stdio_socket
         if path is None:
             raise ConfigError("name the socket with --socket, or with METAMCP_STDIO_SOCKET")

@@ -45,6 +45,13 @@ class SnapshotSource(Protocol):
     def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever ``reload`` has something else to tell."""
 
+    async def check(self) -> None:
+        """See that it can be reached, if it is anything that can be away.
+
+        Raises:
+            Exception: It cannot.
+        """
+
     async def aclose(self) -> None:
         """Let go of what is open."""
 
@@ -99,6 +106,9 @@ class FileSource:
         finally:
             event.cancel()
             await asyncio.gather(event, return_exceptions=True)
+
+    async def check(self) -> None:
+        """Do nothing: what was read from a file is served, whatever becomes of the file."""
 
     async def aclose(self) -> None:
         """Do nothing: a file is not kept open."""

@@ -268,8 +268,9 @@ class LegacyRequests:
         session = caller.session
         token = fields.pop(meta.PROGRESS_TOKEN, None)
         through = hops.read(fields.pop(hops.HOPS, None), caller.headers.get(hops.HEADER))
-        traced = b""
+        traced, parent = b"", ""
         if trace.carried(fields, caller.headers):
+            parent = trace.parent_of(fields, caller.headers)
             traced = trace.onward(fields, caller.headers, baggage=self._baggage)
         level = self._sessions.level(session)
         interactive = session.capabilities.interactive
@@ -290,6 +291,7 @@ class LegacyRequests:
             page_done=self._news.teller(session.sid, outlet) if session.capabilities.url else None,
             log_level=level,
             trace=traced,
+            parent=parent,
             on_log=LogRelay(level, outlet),
             task=task,
         )

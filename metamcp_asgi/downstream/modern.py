@@ -269,7 +269,10 @@ def _read(
     inputs = take_inputs(params) if method != "tasks/update" else None
     if inputs is not None and method not in NAME_OF:
         raise ProtocolError(INVALID_PARAMS, f"{method} takes neither requestState nor inputResponses")
-    traced = trace.onward(fields, headers.values, baggage=baggage) if trace.carried(fields, headers.values) else b""
+    traced, parent = b"", ""
+    if trace.carried(fields, headers.values):
+        parent = trace.parent_of(fields, headers.values)
+        traced = trace.onward(fields, headers.values, baggage=baggage)
     call = Call(
         endpoint=endpoint.name,
         principal=principal,
@@ -282,6 +285,7 @@ def _read(
         inputs=inputs,
         log_level=level,
         trace=traced,
+        parent=parent,
     )
     if passed is not None or hops.HEADER in headers.values:
         call.hops = hops.read(passed, headers.values.get(hops.HEADER))

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import ANONYMOUS
+from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.sealed import KeyRing
 
@@ -61,9 +62,11 @@ class ClientSessions:
     Args:
         keys: What seals them.
         bus: Tells other processes.
+        opened: Is told of one session more.
     """
 
-    def __init__(self, keys: KeyRing, bus: Bus) -> None:
+    def __init__(self, keys: KeyRing, bus: Bus, opened: Callable[[int], object] = uncounted) -> None:
+        self._count = opened
         self._sealer = keys.sealer("s1", ClientSession)
         self._bus = bus
         self._opened: OrderedDict[bytes, ClientSession] = OrderedDict()
@@ -76,6 +79,7 @@ class ClientSessions:
     def create(self, endpoint: str, principal: str, revision: str, capabilities: Capabilities = NOTHING) -> str:
         """Return a new session id for a principal on an endpoint."""
         now = int(time.time())
+        self._count(1)
         return self._sealer.seal(ClientSession(os.urandom(16), endpoint, principal, revision, now, capabilities))
 
     def when_ended(self, listener: Callable[[bytes], None]) -> None:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Send
 from metamcp_asgi.aggregate.shares import Most, Shares
 from metamcp_asgi.config.snapshot import Principal
 from metamcp_asgi.downstream.reply import STREAM_HEADERS
+from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.protocol.sse import KEEP_ALIVE
 
 __all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "STALL_SECONDS", "Put", "Streams"]
@@ -50,13 +51,15 @@ class Streams:
         limit: How many may be open; a quarter of them by one principal on one endpoint, and a quarter of that by one
             address of strangers.
         keepalive: Seconds of silence before a comment is sent.
+        changed: Is told of one stream more, or of one less.
     """
 
-    def __init__(self, limit: int, keepalive: float) -> None:
+    def __init__(self, limit: int, keepalive: float, changed: Callable[[int], object] = uncounted) -> None:
         share = max(limit // 4, LEAST_SHARE)
         self._most = Most(limit, share, share, max(share // 4, LEAST_SHARE))
         self._shares = Shares()
         self._keepalive = keepalive
+        self._changed = changed
         self._open: set[_Stream] = set()
         self._by_key: dict[bytes, _Stream] = {}
         self._closing = False
@@ -164,6 +167,7 @@ class Streams:
 
     async def _serve(self, stream: "_Stream", receive: Receive, send: Send, first: bytes, last: bytes) -> None:
         self._open.add(stream)
+        self._changed(1)
         watch = asyncio.create_task(_until_gone(receive, stream), name="watch client")
         try:
             with self.reserved(*stream.whose):
@@ -183,6 +187,7 @@ class Streams:
             watch.cancel()
             await asyncio.wait({watch})
             self._open.discard(stream)
+            self._changed(-1)
 
     async def _send_next(self, send: Send, stream: "_Stream") -> None:
         try:

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from metamcp_asgi.protocol.jsonrpc import Members, encode
 
-__all__ = ["HEADERS", "carried", "onward"]
+__all__ = ["HEADERS", "carried", "onward", "parent_of", "reparented"]
 
 HEADERS: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
 
@@ -27,6 +27,28 @@ _LONGEST: Final = {"tracestate": 512, "baggage": 8192}
 def carried(fields: Members, headers: Mapping[bytes, bytes]) -> bool:
     """Tell whether a request brings any trace context, in its ``_meta`` or its headers."""
     return "traceparent" in fields or b"traceparent" in headers or "baggage" in fields or "tracestate" in fields
+
+
+def parent_of(fields: Members, headers: Mapping[bytes, bytes]) -> str:
+    """Return the client's own span as ``traceparent`` has it, in ``_meta`` or else in the headers; empty for none.
+
+    Args:
+        fields: The request's ``_meta``, before ``onward`` changes it.
+        headers: The first value of each header by its lower-case name.
+    """
+    told = _text(fields.get("traceparent") or _json(headers.get(b"traceparent")))
+    return told if _PARENT.fullmatch(told) else ""
+
+
+def reparented(lines: bytes, parent: str) -> bytes:
+    """Return header lines of ``onward`` with another parent, or with the first one.
+
+    Args:
+        lines: The lines.
+        parent: The new value of ``traceparent``.
+    """
+    kept = [line for line in lines.splitlines(keepends=True) if not line.startswith(b"traceparent:")]
+    return b"traceparent: %b\r\n" % parent.encode() + b"".join(kept)
 
 
 def onward(fields: Members, headers: Mapping[bytes, bytes], *, baggage: bool) -> bytes:

@@ -44,10 +44,13 @@ _LONGEST_TIMEOUT: Final = 86_400_000
 """Milliseconds; MetaMCP's own limit."""
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _CLIENT: Final = ("client_id", "client_secret", "client_name", "redirect_uris", "created_at", "updated_at")
-_SIGNUP: Final = {"DISABLE_SIGNUP": "allowSignup", "DISABLE_SSO_SIGNUP": "allowSsoSignup"}
+_SIGNUP: Final = {
+    "DISABLE_SIGNUP": "allowSignup",
+    "DISABLE_SSO_SIGNUP": "allowSsoSignup",
+    "DISABLE_BASIC_AUTH": "allowPasswordSignIn",
+}
 """MetaMCP's settings that ours say the other way round; without a row, it lets everybody register."""
 _SETTINGS: Final = {
-    "DISABLE_BASIC_AUTH": "who has a password may use it here",
     "MCP_MAX_TOTAL_TIMEOUT": "a call may take as long as it makes progress here; see `timeout` of servers",
     "MCP_RESET_TIMEOUT_ON_PROGRESS": "progress always restarts the time here",
     "MCP_MAX_ATTEMPTS": "a server that ends is always started again here",

@@ -21,6 +21,7 @@ __all__ = [
     "Change",
     "Credential",
     "Endpoint",
+    "Identity",
     "Membership",
     "Namespace",
     "OAuthClient",
@@ -28,11 +29,14 @@ __all__ = [
     "Role",
     "Server",
     "Setting",
+    "SignInMethod",
     "ToolSetting",
     "User",
+    "WebSession",
 ]
 
 Role: TypeAlias = Literal["admin", "member"]
+SignInMethod: TypeAlias = Literal["password", "oidc"]
 
 
 def _owned(table: str) -> tuple[Index, ...]:
@@ -58,6 +62,31 @@ class User(Kept, Base, kw_only=True):
     @validates("email")
     def _lower(self, key: str, value: str) -> str:
         return value.strip().lower()
+
+
+class Identity(Base, kw_only=True):
+    """Whom an OpenID provider knows, as the user that they are here; the pair of issuer and subject never changes."""
+
+    __tablename__ = "identities"
+
+    issuer: Mapped[str] = mapped_column(String(500), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default_factory=now)
+
+
+class WebSession(Base, kw_only=True):
+    """A browser in which a user has signed in; of its cookie's secret there is only the digest."""
+
+    __tablename__ = "web_sessions"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default_factory=uuid.uuid4)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, repr=False)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    method: Mapped[SignInMethod] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default_factory=now)
+    seen_at: Mapped[datetime] = mapped_column(UTCDateTime, default_factory=now)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
 
 
 class Server(Kept, Base, kw_only=True):

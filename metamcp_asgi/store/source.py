@@ -133,6 +133,15 @@ class StoreSource:
                     if self._loader.revision is None or self._loader.revision < number:
                         await asyncio.sleep(RETRY)
 
+    async def check(self) -> None:
+        """See that the database answers.
+
+        Raises:
+            ConfigError: It cannot be opened.
+            StoreError: It does not answer.
+        """
+        await (await self.opened()).revision()
+
     async def aclose(self) -> None:
         """Write down what is left to be, and close the database."""
         store, self._store = self._store, None

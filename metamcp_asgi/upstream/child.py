@@ -84,6 +84,7 @@ class Child:
         on_exit: Callable[[str], None],
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         reaper: Reaper,
+        prefix: Sequence[str] = (),
     ) -> "Child":
         """Start a child in its own session and process group, without a shell.
 
@@ -99,12 +100,13 @@ class Child:
                 end; never before ``spawn`` returns.
             max_message_bytes: A longer line ends the child.
             reaper: Ends the child should the gateway be killed.
+            prefix: A program, and its arguments, that becomes the command.
 
         Raises:
             UpstreamUnavailable: The child cannot be started. ``on_exit`` is not called then.
         """
         await reaper.start()
-        process = start(command, args, env=env, cwd=cwd)
+        process = start(command, args, env=env, cwd=cwd, prefix=prefix)
         reaper.watch(process.pid)
         child = cls(name, process, reaper)
         when_exited(process, child._process_exited)

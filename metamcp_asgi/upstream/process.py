@@ -21,7 +21,9 @@ from metamcp_asgi.errors import UpstreamUnavailable
 __all__ = ["ProcessGroup", "describe_exit", "start", "when_exited"]
 
 
-def start(command: str, args: Sequence[str], *, env: Mapping[str, str], cwd: str | None) -> subprocess.Popen[bytes]:
+def start(
+    command: str, args: Sequence[str], *, env: Mapping[str, str], cwd: str | None, prefix: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """Start ``command`` with three pipes, as leader of a new session and process group.
 
     Args:
@@ -29,6 +31,7 @@ def start(command: str, args: Sequence[str], *, env: Mapping[str, str], cwd: str
         args: Its arguments, passed on as they are.
         env: The child's complete environment.
         cwd: The directory it starts in (``~`` is expanded); ``None`` for the gateway's own.
+        prefix: A program, and its arguments, that becomes the one that comes after it.
 
     Raises:
         UpstreamUnavailable: It cannot be started.
@@ -37,7 +40,7 @@ def start(command: str, args: Sequence[str], *, env: Mapping[str, str], cwd: str
     program = _program(command, directory, env.get("PATH", os.defpath))
     try:
         return subprocess.Popen(  # noqa: S603 - running the configured command is what a stdio server is
-            [program, *args],
+            [*prefix, program, *args],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from metamcp_asgi.errors import UpstreamUnavailable
+from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.http1 import HTTPClient
+from metamcp_asgi.upstream.launch import Launch
 from metamcp_asgi.upstream.reaper import Reaper
 
 __all__ = ["Runtime"]
@@ -27,6 +29,12 @@ class Runtime:
         max_message_bytes: The largest message that a server may send.
         environ: The environment from which children inherit.
         companion: The process that runs stdio servers, if that is not this one; closed with the runtime.
+        children: Is told of one child more, or of one less.
+        commands: The programs that stdio servers may be, as in ``Launch``.
+        limits: Their resource limits, as there.
+
+    Raises:
+        ConfigError: Limits cannot be set here.
     """
 
     def __init__(
@@ -37,12 +45,17 @@ class Runtime:
         max_message_bytes: int = 64 * 1024 * 1024,
         environ: Mapping[str, str] | None = None,
         companion: Companion | None = None,
+        children: Callable[[int], object] = uncounted,
+        commands: Sequence[str] | None = None,
+        limits: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.environ = _with_our_scripts(os.environ if environ is None else environ)
         self.max_message_bytes = max_message_bytes
         self.http = HTTPClient(environ=self.environ)
         self.reaper = Reaper()
+        self.launch = Launch(commands, limits, self.environ)
         self.companion = companion
+        self._children = children
         self._opening = asyncio.Semaphore(connect_concurrency)
         self._free_children = max_children
         self._max_children = max_children
@@ -70,10 +83,12 @@ class Runtime:
                 f"was not started: {self._max_children} child processes run already (METAMCP_MAX_CHILDREN)"
             )
         self._free_children -= 1
+        self._children(1)
 
     def return_child(self) -> None:
         """Count one child less."""
         self._free_children += 1
+        self._children(-1)
 
     async def aclose(self) -> None:
         """Close what is shared; the servers are stopped before."""

@@ -63,10 +63,12 @@ class _Link:
         self._child: Child | None = None
 
     async def spawn(self) -> None:
+        launch = self._runtime.launch
+        command = launch.command(self._server)
         self._runtime.take_child()
         try:
             self._child = await Child.spawn(
-                self._server.command,
+                command,
                 self._server.args,
                 name=self._server.name,
                 env=child_environment(self._server.env, self._runtime.environ),
@@ -75,6 +77,7 @@ class _Link:
                 on_exit=self._exited,
                 max_message_bytes=self._runtime.max_message_bytes,
                 reaper=self._runtime.reaper,
+                prefix=launch.prefix,
             )
         except BaseException:
             self._runtime.return_child()

@@ -8,6 +8,7 @@ from metamcp_asgi.store.models import (
     ApiKey,
     Credential,
     Endpoint,
+    Identity,
     Membership,
     Namespace,
     OAuthClient,
@@ -15,6 +16,7 @@ from metamcp_asgi.store.models import (
     Setting,
     ToolSetting,
     User,
+    WebSession,
 )
 from metamcp_asgi.store.repository import SYSTEM, Store
 from metamcp_asgi.store.secrets import ServerSecrets
@@ -59,5 +61,14 @@ async def one_of_each(store: Store) -> dict[str, uuid.UUID]:
         tx.set_credential(credential, TOKENS)
         await tx.add(credential)
         client = await tx.add(OAuthClient(client_id="c1", redirect_uris=["http://localhost/cb"]))
+        await tx.add(Identity(issuer="https://id.example.com", subject="ada", user_id=user.id))
+        await tx.add(
+            WebSession(
+                digest=digest_of("a cookie"),
+                user_id=user.id,
+                method="oidc",
+                expires_at=datetime(2100, 1, 1, tzinfo=UTC),
+            )
+        )
     rows = (user, server, namespace, member, tool, endpoint, key, credential, client)
     return {type(row).__name__: row.id for row in rows}

@@ -1,4 +1,4 @@
-"""Who manages: the admin-scoped API key of a request.
+"""Who manages: the admin-scoped API key of a request, or the person who is signed in.
 
 A key that the present snapshot does not know is refused without a look into the database, and only so often per
 client. What the caller may do is the policy's; here is only what may be asked of any object: to show its secrets.
@@ -18,6 +18,8 @@ from metamcp_asgi.admin.api.problem import Fault, Problem, sentence
 from metamcp_asgi.asgi.auth import FAILURES_PER_MINUTE, key_in_headers
 from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.config.snapshot import Key, digest_of
+from metamcp_asgi.pages.forms import is_foreign
+from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.store.models import ApiKey, User
 from metamcp_asgi.store.policy import Acting, Forbidden, acting_key, check_admin
 from metamcp_asgi.store.repository import Store
@@ -28,12 +30,16 @@ _CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="MetaMCP management"')
 
 
 class Access:
-    """Tells who asks, by ``Authorization: Bearer`` or ``X-API-Key``.
+    """Tells who asks, by ``Authorization: Bearer`` or ``X-API-Key``, else by the cookie of a session.
+
+    A browser sends a cookie by itself, whoever makes it do so; so with a cookie, what changes something must bring the
+    token of the session in ``X-CSRF-Token``, and what another site asks for is refused.
 
     Args:
         keys: Gives the keys of the present snapshot by their digests: enabled, not expired, of enabled owners.
         clock: Seconds, never going backwards.
         used: Called with the digest of each key that is let in.
+        sessions: The sessions of people; ``None``: there are none.
     """
 
     def __init__(
@@ -42,8 +48,10 @@ class Access:
         *,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[bytes], object] | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self._keys = keys
+        self._sessions = sessions
         self._used = used
         self._clock = clock
         self._failures = Buckets()
@@ -61,6 +69,8 @@ class Access:
         """
         presented = key_in_headers(scope)
         if presented is None:
+            if (person := await self._person(scope)) is not None:
+                return person
             detail = "An admin-scoped API key is required, as Authorization: Bearer or X-API-Key."
             raise Problem(401, detail, headers=_CHALLENGE)
         digest = digest_of(presented)
@@ -79,6 +89,18 @@ class Access:
         if self._used is not None:
             self._used(digest)
         return acting
+
+    async def _person(self, scope: Scope) -> Acting | None:
+        signed_in = await self._sessions.signed_in(scope) if self._sessions is not None else None
+        if self._sessions is None or signed_in is None:
+            return None
+        if is_foreign(scope, self._sessions.place):
+            raise Problem(403, "This request came from another site and was refused.")
+        if scope["method"] not in ("GET", "HEAD"):
+            token = next((value for name, value in scope["headers"] if name == b"x-csrf-token"), b"")
+            if not hmac.compare_digest(token, signed_in.csrf.encode()):
+                raise Problem(403, "With a session, X-CSRF-Token is required: the token of a page of this session.")
+        return signed_in.acting
 
     def _failed(self, scope: Scope) -> NoReturn:
         client = scope.get("client")

@@ -31,6 +31,7 @@ from metamcp_asgi.asgi.auth import Access as Asked
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.config.snapshot import Key
 from metamcp_asgi.downstream.prepared import send_prepared
+from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.store.repository import Store
 
 __all__ = ["OPERATIONS", "PREFIX", "management_api"]
@@ -63,6 +64,7 @@ def management_api(
     max_body_bytes: int = 1024 * 1024,
     used: Callable[[bytes], object] | None = None,
     app_url: str | None = None,
+    sessions: Sessions | None = None,
 ) -> ASGIApp:
     """Return the application; serve it where the path begins with ``PREFIX``.
 
@@ -76,8 +78,9 @@ def management_api(
         used: Called with the digest of each key with which things are managed.
         app_url: Public URL of the gateway, with which ``Location`` and ``Link`` and the document's ``servers`` begin;
             ``None``: they are paths, and right wherever the gateway is mounted.
+        sessions: The sessions of people, who may manage things, too.
     """
-    access = Access(keys, used=used)
+    access = Access(keys, used=used, sessions=sessions)
 
     async def asked(scope: Scope) -> Ask:
         opened = await store()

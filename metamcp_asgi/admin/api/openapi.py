@@ -59,7 +59,7 @@ def describe(operations: Sequence[Operation], prefix: str) -> bytes:
                 "Every object has an ETag, its version, which PATCH and DELETE need in If-Match.",
             },
             "servers": [{"url": prefix}],
-            "security": [{"bearer": []}, {"apiKey": []}],
+            "security": [{"bearer": []}, {"apiKey": []}, {"session": []}],
             "tags": [{"name": tag} for tag in dict.fromkeys(map(_tag, operations))],
             "paths": paths,
             "components": {
@@ -67,6 +67,12 @@ def describe(operations: Sequence[Operation], prefix: str) -> bytes:
                 "securitySchemes": {
                     "bearer": {"type": "http", "scheme": "bearer", "description": "An admin-scoped API key."},
                     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                    "session": {
+                        "type": "apiKey",
+                        "in": "cookie",
+                        "name": "__Host-metamcp_session",
+                        "description": "A person who is signed in; what changes something also needs X-CSRF-Token.",
+                    },
                 },
                 "responses": {
                     f"Problem{status}": {"description": text, **problem} for status, text in _PROBLEMS.items()

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of
 from metamcp_asgi.admin.api.shapes import Shape, User, UserPage
 from metamcp_asgi.store import models
-from metamcp_asgi.store.services import users
+from metamcp_asgi.store.services import users, web_sessions
 from metamcp_asgi.store.services.inputs import NewUser, UserChanges
 from metamcp_asgi.store.transaction import place_of
 
@@ -63,6 +63,14 @@ async def _update(ask: Ask, given: UserChanges) -> Reply:
 async def _set_password(ask: Ask, given: Password) -> Reply:
     async with ask.store.write(ask.caller) as tx:
         await users.set_password(tx, ask.caller, ask.id, given.password, current=given.current)
+    return Reply()
+
+
+async def _sign_out(ask: Ask) -> Reply:
+    async with ask.store.write(ask.caller) as tx:
+        row = await users.get(tx, ask.caller, ask.id)
+        ended = await web_sessions.end_all(tx, ask.caller, row.id)
+        tx.note("sign-out", row, {"sessions": ended})
     return Reply()
 
 
@@ -122,6 +130,14 @@ OPERATIONS = (
         summary="Set a password.",
         run=_set_password,
         takes=Password,
+        status=204,
+    ),
+    Operation(
+        method="DELETE",
+        path=f"{_PATH}/sessions",
+        name="endSessions",
+        summary="Sign a user out of every browser.",
+        run=_sign_out,
         status=204,
     ),
 )

@@ -26,6 +26,7 @@ from metamcp_asgi.aggregate.interaction.rounds import ask_and_repeat
 from metamcp_asgi.aggregate.interaction.state import State, States, invalid
 from metamcp_asgi.aggregate.published import Route
 from metamcp_asgi.bus.protocol import Bus
+from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.protocol.jsonrpc import MISSING_CAPABILITY, Members, encode
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, internal, tool_error
 from metamcp_asgi.protocol.sealed import KeyRing
@@ -53,13 +54,23 @@ class Interaction:
         grace: Seconds that a call may take to finish when the process ends.
         parks: Whether a legacy server's call waits for a modern client. Where that could come back to a process that
             cannot reach this one, it does not, and such a server is told that its client cannot be asked.
+        parked: Is told of one parked call more, or of one less.
     """
 
-    def __init__(self, keys: KeyRing, bus: Bus, seconds: float, grace: float, *, parks: bool = True) -> None:
+    def __init__(
+        self,
+        keys: KeyRing,
+        bus: Bus,
+        seconds: float,
+        grace: float,
+        *,
+        parks: bool = True,
+        parked: Callable[[int], object] = uncounted,
+    ) -> None:
         self.pages = Pages(bus)
         self._parks = parks
         self._states = States(keys.sealer("g1", State), seconds)
-        self._parking = Parking(self._states, bus, grace)
+        self._parking = Parking(self._states, bus, grace, parked)
 
     async def send(self, call: Call, route: Route, send: Send) -> Outcome:
         """Have a server answer a call, in its first round or a later one.

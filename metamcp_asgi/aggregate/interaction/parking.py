@@ -20,6 +20,7 @@ from metamcp_asgi.aggregate.interaction.wire import Frame, Resume, lost, read_fr
 from metamcp_asgi.aggregate.shares import Most, Shares
 from metamcp_asgi.bus.protocol import UNREACHABLE, Bus, BusUnavailable, CallFailed, MessageTooLarge, OwnerLost
 from metamcp_asgi.errors import ProtocolError, UpstreamError
+from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.pace import BURST, INTERVAL, Pace
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, Members
 from metamcp_asgi.protocol.outcome import InputRequired, Outcome, away, internal
@@ -58,9 +59,11 @@ class Parking:
         states: Makes what the client carries.
         bus: Reaches the other processes.
         grace: Seconds that a call whose client is at another process may take to finish when this one ends.
+        changed: Is told of one parked call more, or of one less.
     """
 
-    def __init__(self, states: States, bus: Bus, grace: float) -> None:
+    def __init__(self, states: States, bus: Bus, grace: float, changed: Callable[[int], object] = uncounted) -> None:
+        self._changed = changed
         self._grace = grace
         self._closing = False
         self._states = states
@@ -144,6 +147,7 @@ class Parking:
         if self._shares.full(call.endpoint, call.principal, most):
             return False
         self._parked[parked.pid] = parked
+        self._changed(1)
         self._shares.take(call.endpoint, call.principal)
         return True
 
@@ -195,6 +199,7 @@ class Parking:
         if parked.timer is not None:
             parked.timer.cancel()
         if self._parked.pop(parked.pid, None) is not None:
+            self._changed(-1)
             self._shares.give_back(parked.call.endpoint, parked.call.principal)
 
     async def _end(self, parked: Parked) -> None:

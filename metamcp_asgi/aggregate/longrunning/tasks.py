@@ -110,6 +110,7 @@ class LongRunning:
         handle = self.opened(call, call.target)
         if handle is None:
             return UNKNOWN
+        call.server = handle.server
         if handle.owner:
             try:
                 return await (self._to_legacy(call, handle) if legacy else self._to_modern(call, handle))

@@ -8,13 +8,14 @@ from metamcp_asgi.store.policy import Acting, Rules, check_admin
 from metamcp_asgi.store.services.inputs import Invalid
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["KNOWN", "all_", "change", "rules"]
+__all__ = ["KNOWN", "all_", "change", "rules", "switches"]
 
 KNOWN: Final[Mapping[str, bool]] = {
     "membersMayCreateStdio": False,
     "membersMayCreatePublic": False,
     "allowSignup": False,
     "allowSsoSignup": False,
+    "allowPasswordSignIn": True,
 }
 """Every setting with its default; all are true or false."""
 
@@ -67,6 +68,11 @@ async def rules(tx: Reader) -> Rules:
         members_may_create_stdio=values["membersMayCreateStdio"],
         members_may_create_public=values["membersMayCreatePublic"],
     )
+
+
+async def switches(tx: Reader) -> Mapping[str, bool]:
+    """Return every setting by its name, for what the gateway itself decides by them."""
+    return await _values(tx)
 
 
 async def _values(tx: Reader) -> dict[str, Any]:

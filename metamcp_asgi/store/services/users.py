@@ -20,12 +20,14 @@ from metamcp_asgi.store.policy import (
     check_own_password,
 )
 from metamcp_asgi.store.repository import Store
+from metamcp_asgi.store.services import web_sessions
 from metamcp_asgi.store.services.fragments import short_text
 from metamcp_asgi.store.services.inputs import Invalid, NewUser, Unknown, UserChanges, given
 from metamcp_asgi.store.services.rows import assign, check_unique, check_version, seen, seen_all
+from metamcp_asgi.store.services.settings import switches
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["acting", "by_email", "create", "delete", "get", "list_", "log_in", "set_password", "update"]
+__all__ = ["acting", "by_email", "create", "delete", "get", "list_", "log_in", "register", "set_password", "update"]
 
 _EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+")
 _LONGEST_EMAIL: Final = 320
@@ -78,6 +80,20 @@ async def create(tx: Writer, acting: Acting, new: NewUser) -> User:
     return await tx.add(User(**columns))
 
 
+async def register(tx: Writer, new: NewUser) -> User:
+    """Make a user who asks for it, and return them: always a member, even the first. Whether they may is asked before.
+
+    Raises:
+        Invalid: The email, name or password is wrong.
+        Duplicate: There is a user of this email.
+    """
+    columns = _columns({name: value for name, value in given(new).items() if name in ("email", "name")})
+    await check_unique(tx, User, email=columns["email"])
+    if new.password is not None:
+        columns["password_hash"] = await _hashed("password", new.password)
+    return await tx.add(User(**columns))
+
+
 async def update(
     tx: Writer, acting: Acting, identity: uuid.UUID, changes: UserChanges, *, version: int | None = None
 ) -> User:
@@ -100,6 +116,9 @@ async def update(
         await check_unique(tx, User, row, email=columns["email"])
     if columns.get("role", row.role) != "admin" or columns.get("disabled", row.disabled):
         await _check_admin_left(tx, row)
+    if columns.get("disabled"):
+        # Sessions would be there again as soon as the user is enabled.
+        await web_sessions.end_all(tx, acting, identity)
     assign(row, columns)
     await tx.flush()
     return row
@@ -121,9 +140,15 @@ async def delete(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: in
 
 
 async def set_password(
-    tx: Writer, acting: Acting, identity: uuid.UUID, password: str, *, current: str | None = None
+    tx: Writer,
+    acting: Acting,
+    identity: uuid.UUID,
+    password: str,
+    *,
+    current: str | None = None,
+    session: uuid.UUID | None = None,
 ) -> User:
-    """Set a user's password, and return them.
+    """Set a user's password, and return them; they are signed out everywhere else.
 
     Args:
         tx: The transaction.
@@ -131,6 +156,7 @@ async def set_password(
         identity: The user's id.
         password: The new password.
         current: The present one, which users need to give for their own.
+        session: The session in which it is set, and which stays.
 
     Raises:
         NotFound: There is none that they may see.
@@ -142,6 +168,8 @@ async def set_password(
         raise Invalid("current", "is not the present password")
     row.password_hash = await _hashed("password", password)
     await tx.flush()
+    # Whoever else knew the old one is not signed in any more either.
+    await web_sessions.end_all(tx, acting, identity, but=session)
     return row
 
 
@@ -152,8 +180,11 @@ async def log_in(store: Store, email: str, password: str) -> User:
 
     Raises:
         Unknown: Email or password is wrong, or the user is disabled.
+        Forbidden: Signing in with a password is switched off.
     """
     async with store.read() as tx:
+        if not (await switches(tx))["allowPasswordSignIn"]:
+            raise Forbidden("password-sign-in", "signing in with a password is switched off")
         row = await tx.find(User, email=email.strip().lower()) if _EMAIL.fullmatch(email.strip()) else None
     stored = row.password_hash if row is not None else None
     if row is None or stored is None or row.disabled:

@@ -1,0 +1,1 @@
+"""What those who run a gateway ask it: whether it can serve, and its numbers."""

@@ -1,0 +1,30 @@
+"""What connections to servers need, as the settings say; for a gateway and for a companion alike."""
+
+from collections.abc import Callable
+
+from metamcp_asgi.settings import Settings
+from metamcp_asgi.upstream.companion.client import Companion
+from metamcp_asgi.upstream.runtime import Runtime
+
+__all__ = ["runtime_for"]
+
+
+def runtime_for(settings: Settings, children: Callable[[int], object], companion: Companion | None = None) -> Runtime:
+    """Return what all servers of this process share.
+
+    Args:
+        settings: How to run.
+        children: Is told of one child more, or of one less.
+        companion: The process that runs stdio servers, if that is not this one.
+
+    Raises:
+        ConfigError: The settings ask for something that this machine does not have.
+    """
+    return Runtime(
+        max_children=settings.max_children,
+        connect_concurrency=settings.connect_concurrency,
+        companion=companion,
+        children=children,
+        commands=settings.stdio_commands,
+        limits=settings.stdio_limits,
+    )

@@ -1,18 +1,25 @@
 """What a gateway with a store serves beside its endpoints: which sites there are, and what each is made of."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TypedDict
+from collections.abc import Collection, Mapping
+from typing import Protocol, TypedDict
 
 from starlette.types import ASGIApp, Scope
 
 from metamcp_asgi.admin.api.access import Access
 from metamcp_asgi.admin.api.application import PREFIX, management_api
 from metamcp_asgi.admin.api.problem import Problem
+from metamcp_asgi.admin.connect import CONNECT, connect_sites
 from metamcp_asgi.aggregate.aggregator import Aggregator
-from metamcp_asgi.asgi.bucket import Take
+from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.grants.book import Book
+from metamcp_asgi.grants.connect import Connecting
+from metamcp_asgi.grants.registration import CALLBACK
+from metamcp_asgi.grants.rows import StoredLedger
 from metamcp_asgi.operations.exposition import Admits
+from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.pages.place import Place
+from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.signin.application import sign_in_sites
 from metamcp_asgi.signin.entrance import Entrance
@@ -20,59 +27,103 @@ from metamcp_asgi.signin.provider import OIDC
 from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.store.policy import Forbidden, check_admin
 from metamcp_asgi.store.source import StoreSource
+from metamcp_asgi.tokens.needed import available
+from metamcp_asgi.tokens.verifier import Verifier
 
 __all__ = ["administrators", "sites"]
 
 
-def sites(
-    source: StoreSource,
-    aggregator: Aggregator,
-    snapshot: Callable[[], Snapshot],
-    settings: Settings,
-    environ: Mapping[str, str],
-    take: Take | None = None,
-) -> Mapping[str, ASGIApp]:
+class Host(Protocol):
+    """The gateway beside whose endpoints the sites are."""
+
+    settings: Settings
+    snapshot: Snapshot
+    aggregator: Aggregator
+    bus: Bus
+    tokens: Verifier
+    grants: Book
+
+    async def reload(self) -> bool:
+        """Have the snapshot know what has just been written."""
+
+
+def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mapping[str, ASGIApp]:
     """Return the sites by their paths, for ``asgi.beside.Beside``.
 
     Args:
         source: The store.
-        aggregator: What runs.
-        snapshot: Gives what is served at the time.
-        settings: How the gateway runs.
+        host: The gateway; its grants get a place in the store.
         environ: The environment, for the OpenID provider.
-        take: Takes from buckets that many processes share; ``None``: this one counts for itself.
 
     Raises:
         ConfigError: The OpenID provider is set up wrong.
     """
+    settings, bus = host.settings, host.bus
     place = Place(settings.app_url)
     sessions = Sessions(source.opened, place)
-    entrance = Entrance(sessions, take=take, when_away=settings.limits_without_redis)
+    entrance = Entrance(sessions, take=bus.take, when_away=settings.limits_without_redis)
     # A proxy in front may tell another Host than browsers see, whose pages are ours all the same.
     ours = () if place.app_url is None else (place.origin({}),)
     guarded: _Guarded = {"hosts": settings.allowed_hosts, "origins": (*settings.allowed_origins, *ours)}
     people = sign_in_sites(entrance, place, oidc=OIDC.from_environ(environ), **guarded)
     management = management_api(
         source.opened,
-        aggregator,
-        lambda: snapshot().keys,
+        host.aggregator,
+        lambda: host.snapshot.keys,
         **guarded,
         sessions=sessions,
         max_body_bytes=settings.max_body_bytes,
         used=source.used,
         app_url=settings.app_url,
     )
-    return {PREFIX: management, **people}
+    return {
+        PREFIX: management,
+        **people,
+        **_connecting(source, host, sessions, place, guarded),
+        **_authorizing(host, sessions, guarded),
+    }
 
 
-def administrators(source: StoreSource, snapshot: Callable[[], Snapshot]) -> Admits:
+def _connecting(
+    source: StoreSource, host: Host, sessions: Sessions, place: Place, guarded: "_Guarded"
+) -> Mapping[str, ASGIApp]:
+    """Return the sites on which people connect servers, and give their grants a place."""
+    grants, bus = host.grants, host.bus
+    base = grants.ourselves.redirect_uri.removesuffix(CALLBACK)
+    grants.ledgers = lambda spec, user: StoredLedger(source.opened, bus, spec, user)
+    grants.page = lambda key: f"{base}{CONNECT}/{key}"
+    grants.changed = host.aggregator.pool.authorized
+    connecting = Connecting(source.opened, grants, bus, KeyRing(host.settings.secret_keys))
+    return connect_sites(connecting, sessions, place, **guarded)
+
+
+def _authorizing(host: Host, sessions: Sessions, guarded: "_Guarded") -> Mapping[str, ASGIApp]:
+    """Return the sites of our authorization server; none, where what it needs is not installed."""
+    if not available():
+        return {}
+    from metamcp_asgi.oauth.application import authorization_server
+
+    settings = host.settings
+    return authorization_server(
+        sessions,
+        host.tokens,
+        lambda: host.snapshot,
+        host.reload,
+        secret_keys=settings.secret_keys,
+        guard=Guard(settings.outward_allowed),
+        app_url=settings.app_url,
+        **guarded,
+    )
+
+
+def administrators(source: StoreSource, host: Host) -> Admits:
     """Return what tells requests with an administrator's key from others.
 
     Args:
         source: The store.
-        snapshot: Gives what is served at the time.
+        host: The gateway.
     """
-    access = Access(lambda: snapshot().keys, used=source.used)
+    access = Access(lambda: host.snapshot.keys, used=source.used)
 
     async def refused(scope: Scope) -> tuple[int, str] | None:
         try:

@@ -8,7 +8,7 @@ import click
 from metamcp_asgi.aggregate.catalogue import Catalogue
 from metamcp_asgi.aggregate.naming import MODELS_TAKE
 from metamcp_asgi.aggregate.view import View
-from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.config.snapshot import Endpoint, Snapshot
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.protocol.revisions import LISTS
 from metamcp_asgi.settings import Settings
@@ -56,8 +56,13 @@ async def examine(snapshot: Snapshot, settings: Settings) -> int:
         for name, endpoint in snapshot.endpoints.items():
             view = _view(gateway, name)
             counts = ", ".join(f"{len(view.items[method])} {member}" for method, member in LISTS.items())
-            click.echo(f"endpoint {name}: {counts}; {'open to everybody' if endpoint.open else 'asks for an API key'}")
+            click.echo(f"endpoint {name}: {counts}; {_access(endpoint)}")
         return 1 if failed or left_out else 0
+
+
+def _access(endpoint: Endpoint) -> str:
+    asked = [("an API key", endpoint.api_key_auth), ("an access token", endpoint.oauth is not None)]
+    return "open to everybody" if endpoint.open else f"asks for {' or '.join(what for what, on in asked if on)}"
 
 
 def _view(gateway: Gateway, endpoint: str) -> View:

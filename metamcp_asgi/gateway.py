@@ -6,7 +6,7 @@ A ``Gateway`` is an ASGI application: run it, or mount it inside another one.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from operator import itemgetter
 from pathlib import Path
 from typing import TypedDict
@@ -21,6 +21,7 @@ from metamcp_asgi.aggregate.longrunning.tasks import LongRunning
 from metamcp_asgi.aggregate.middleware.registry import check, instances, naming
 from metamcp_asgi.aggregate.page import Cursor, Pager
 from metamcp_asgi.asgi.auth import Authenticate, opened_by
+from metamcp_asgi.asgi.bearer import METADATA
 from metamcp_asgi.asgi.beside import Beside
 from metamcp_asgi.asgi.bucket import Counting, Take, WhenAway
 from metamcp_asgi.asgi.cors import CORS
@@ -34,16 +35,24 @@ from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.config.source import FileSource, SnapshotSource
 from metamcp_asgi.downstream.identity import SERVER_INFO
 from metamcp_asgi.downstream.openapi_page import SwaggerUI
+from metamcp_asgi.downstream.step_up import StepUp
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.grants.book import Book
+from metamcp_asgi.grants.fetch import Outward
+from metamcp_asgi.grants.registration import Ourselves
 from metamcp_asgi.instance import instance_of
 from metamcp_asgi.legs import Legs
 from metamcp_asgi.metrics.counts import Metrics
 from metamcp_asgi.operations.operations import Operations
 from metamcp_asgi.operations.telemetry import spans
+from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.running import runtime_for
 from metamcp_asgi.settings import Settings, read_environment
 from metamcp_asgi.siblings import lacking, processes
+from metamcp_asgi.tokens.metadata import ResourceMetadata
+from metamcp_asgi.tokens.needed import check_tokens
+from metamcp_asgi.tokens.verifier import Verifier
 from metamcp_asgi.upstream.companion.client import Companion
 
 __all__ = ["Gateway"]
@@ -81,9 +90,11 @@ class Gateway:
     ) -> None:
         self.settings = settings = Settings.from_environ() if settings is None else settings
         check(snapshot)
+        check_tokens(snapshot)
         self.snapshot = snapshot
         self.source = source
         self.metrics = Metrics(settings.metrics_folder)
+        self.tokens = Verifier(lambda: self.snapshot, Guard(settings.outward_allowed))
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -94,12 +105,14 @@ class Gateway:
         redis, keys = not self.bus.alone, bool(settings.secret_keys)
         if (reason := lacking(processes(), redis=redis, keys=keys, stateless=stateless)) is not None:
             raise ConfigError(reason)
+        base = settings.app_url or f"http://127.0.0.1:{settings.port}"
+        self.grants = Book(Outward(Guard(settings.outward_allowed)), Ourselves.at(base), self.bus)
         counted = self.metrics.changing
         instance = instance_of(settings)
         companion = None if settings.stdio_socket is None else Companion(settings.stdio_socket, instance)
         self._spans = spans()
         self.aggregator = Aggregator(
-            runtime_for(settings, counted("children"), companion),
+            runtime_for(settings, counted("children"), companion, self.grants),
             Pager(self._keys.sealer("c1", Cursor), settings.page_size, SERVER_INFO),
             Ways(
                 Interaction(
@@ -125,11 +138,12 @@ class Gateway:
 
         self._legs = Legs(self.aggregator, self.bus, self._keys, settings, counted)
         leaves = self._legs.leaves
-        app: ASGIApp = Leaves(leaves)
+        app: ASGIApp = StepUp(Leaves(leaves), self.aggregator, self._legs.intake, settings.app_url)
         shared: _Shared = {"take": self.bus.take, "when_away": settings.limits_without_redis}
         app = RateLimit(app, policy_of_endpoint, **shared)
         used = source.used if source is not None else None
-        app = Authenticate(app, lambda: self.snapshot.keys, itemgetter("metamcp.endpoint"), used=used, **shared)
+        keys_of, access = lambda: self.snapshot.keys, itemgetter("metamcp.endpoint")
+        app = Authenticate(app, keys_of, access, used=used, tokens=self.tokens, app_url=settings.app_url, **shared)
         app = SwaggerUI(app)
         app = OriginGuard(app, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
         app = NamespaceRouter(
@@ -143,7 +157,8 @@ class Gateway:
         self.app = Observe(app, access_log=settings.access_log)
         opened = settings.open_metrics
         self.operations = Operations(self.metrics, self.aggregator, self.bus, source, opened=opened)
-        self.sites: Mapping[str, ASGIApp] = self.operations.sites
+        metadata = ResourceMetadata(lambda: self.snapshot.endpoints, settings.app_url)
+        self.sites: dict[str, ASGIApp] = {METADATA: metadata, **self.operations.sites}
 
     @classmethod
     def from_file(cls, path: str | Path, settings: Settings | None = None) -> "Gateway":
@@ -188,10 +203,8 @@ class Gateway:
         )
         snapshot = source.load()
         gateway = cls._from_source(source, snapshot, replace(settings, secret_keys=source.secret_keys))
-        gateway.operations.numbers.admits = administrators(source, lambda: gateway.snapshot)
-        take = gateway.bus.take
-        beside = sites(source, gateway.aggregator, lambda: gateway.snapshot, gateway.settings, environ, take)
-        gateway.sites = {**gateway.sites, **beside}
+        gateway.operations.numbers.admits = administrators(source, gateway)
+        gateway.sites |= sites(source, gateway, environ)
         return gateway
 
     @classmethod
@@ -257,6 +270,7 @@ class Gateway:
             await self.source.aclose()
         if self._started:
             await self.aggregator.aclose()
+        await self.tokens.aclose()
         await self._legs.aclose()
         await self.bus.aclose()
         self.metrics.close()
@@ -276,6 +290,7 @@ class Gateway:
         Raises:
             ConfigError: A middleware is unknown or its options are wrong; the old configuration stays then.
         """
+        check_tokens(snapshot)
         if self._started:
             self.aggregator.apply(snapshot)
         else:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from metamcp_asgi.outward.guard import Guard
+
 __all__ = [
     "LEVELS",
     "LogLevel",
@@ -26,6 +28,7 @@ __all__ = [
     "limits_without_redis",
     "log_format",
     "origins",
+    "outward_allowed",
     "path",
     "redis_prefix",
     "redis_url",
@@ -118,6 +121,13 @@ def redis_url(text: str) -> str:
             "or redis+sentinel://host:26379,host:26379/NAME/0"
         )
     return text
+
+
+def outward_allowed(text: str) -> tuple[str, ...]:
+    """Return what ``outward.Guard`` is to allow."""
+    allowed = tuple(_listed(text))
+    Guard(allowed)
+    return allowed
 
 
 def redis_prefix(text: str) -> str:

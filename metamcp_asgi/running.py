@@ -4,18 +4,25 @@ from collections.abc import Callable
 
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.upstream.companion.client import Companion
+from metamcp_asgi.upstream.granted import Grants
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["runtime_for"]
 
 
-def runtime_for(settings: Settings, children: Callable[[int], object], companion: Companion | None = None) -> Runtime:
+def runtime_for(
+    settings: Settings,
+    children: Callable[[int], object],
+    companion: Companion | None = None,
+    grants: Grants | None = None,
+) -> Runtime:
     """Return what all servers of this process share.
 
     Args:
         settings: How to run.
         children: Is told of one child more, or of one less.
         companion: The process that runs stdio servers, if that is not this one.
+        grants: The OAuth grants of servers.
 
     Raises:
         ConfigError: The settings ask for something that this machine does not have.
@@ -24,6 +31,7 @@ def runtime_for(settings: Settings, children: Callable[[int], object], companion
         max_children=settings.max_children,
         connect_concurrency=settings.connect_concurrency,
         companion=companion,
+        grants=grants,
         children=children,
         commands=settings.stdio_commands,
         limits=settings.stdio_limits,

@@ -72,6 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         stdio_commands: The programs that stdio servers may be: names on our ``PATH`` and absolute paths; ``None``: any.
         stdio_limits: Resource limits of each of their processes, by their names in prlimit(1).
         stdio_socket: Where ``metamcp-stdio`` listens, which runs the stdio servers then; ``None``: this process does.
+        outward_allowed: Host names, addresses and networks inside that may be asked, and without TLS, although somebody
+            else named them: issuers, clients' metadata documents. Separated by commas.
 
     From ``max_body_bytes`` on, the variable is ``METAMCP_`` and the field's name in upper case.
     """
@@ -116,6 +118,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stdio_commands: tuple[str, ...] | None = None
     stdio_limits: tuple[tuple[str, int], ...] = ()
     stdio_socket: Path | None = None
+    outward_allowed: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shown = (
@@ -231,5 +234,6 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "stdio_commands": readers.commands,
         "stdio_limits": readers.limits,
         "stdio_socket": readers.path,
+        "outward_allowed": readers.outward_allowed,
     }.items()
 }

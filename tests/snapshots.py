@@ -10,6 +10,7 @@ from metamcp_asgi.config.snapshot import (
     Key,
     MiddlewareSpec,
     Namespace,
+    OAuth,
     Principal,
     RateLimit,
     Server,
@@ -82,6 +83,22 @@ def servers(draw: st.DrawFn, name: str) -> Server:
     return Server(name=name, type=kind, url=draw(URL), headers=draw(HEADERS), **common)
 
 
+SCOPES = st.lists(st.sampled_from(["admin", "files:write", "a"]), unique=True, max_size=2).map(tuple)
+TOOL_SCOPES = st.dictionaries(st.sampled_from(["a__b", "x__*"]), SCOPES, max_size=2).map(lambda d: tuple(d.items()))
+OAUTH = st.builds(OAuth, scopes=SCOPES, tool_scopes=TOOL_SCOPES) | st.builds(
+    OAuth,
+    issuer=st.just("https://idp.example/realms/x"),
+    audiences=st.lists(st.sampled_from(["api://a", "b"]), unique=True, max_size=2).map(tuple),
+    scopes=SCOPES,
+    tool_scopes=TOOL_SCOPES,
+    jwks_uri=st.sampled_from(["", "https://idp.example/keys"]),
+    principal_claim=st.sampled_from(["sub", "oid"]),
+    name_claim=st.sampled_from(["", "upn"]),
+    groups_claim=st.sampled_from(["groups", "realm_access.roles"]),
+    groups=st.none() | st.dictionaries(SOME, SCOPES, max_size=2).map(lambda groups: tuple(groups.items())),
+)
+
+
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     names = draw(st.lists(SERVER_NAME, unique=True, max_size=4))
@@ -102,6 +119,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             name=name,
             namespace=draw(st.sampled_from(sorted(namespaces))),
             api_key_auth=draw(st.booleans()),
+            oauth=draw(st.none() | OAUTH),
             query_param_auth=draw(st.booleans()),
             rate_limit=draw(st.none() | st.builds(RateLimit, st.integers(1, 10**6), SECONDS)),
             client_rate_limit=draw(

@@ -20,16 +20,11 @@ CHECKS = range(1, 105)
 
 WORKERS = "tests.workers.running"
 ELSEWHERE = {
-    88: "OAuth",
-    89: "OAuth",
-    90: "OAuth",
-    93: "OAuth",
-    94: "OAuth",
-    95: "OAuth",
-    98: "tests/workers/test_checks.py and test_lab_checks.py run the tests of other checks over two processes",
+    93: "tests/grants and the OAuth scenarios of tests/conformance/test_oauth_client_scenarios.py",
+    98: "tests/lab and tests/tasks and tests/workers/test_checks.py run the tests of other checks over two processes",
     104: "tests/conformance",
 }
-"""Checks that no test bears by name, and why; what is not there yet is part of a later feature."""
+"""Checks that no test bears by name, and where they are shown."""
 
 
 TWO_PROCESSES = {
@@ -47,7 +42,7 @@ TWO_PROCESSES = {
     "ul": [99],
     "": [
         *(1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 31, 35, 36, 37, 38, 42),
-        *(44, 48, 50, 52, 53, 68, 69, 76, 80, 81, 83, 84, 92, 97, 102),
+        *(44, 48, 50, 52, 53, 68, 69, 76, 80, 81, 83, 84, 85, 92, 96, 97, 102),
     ],
 }
 """The checks that are shown over two processes, by the kinds of real servers that they are at least shown with: `um`
@@ -55,9 +50,8 @@ modern HTTP, `us` modern stdio, `ul` legacy Streamable HTTP, `ux` HTTP+SSE, `ud`
 gateway alone, or about what no server of an SDK does."""
 
 ONE_PROCESS = {
-    85: "tests/tasks/test_legacy_servers.py, with a server of the SDK 1",
     86: "said of one request",
-    96: "tests/bus/test_limits.py, with one limiter for each process",
+    **dict.fromkeys((88, 89, 90, 94, 95), "tests/oauth, with one gateway"),
     103: "tests/gateway/test_nodes.py, with one gateway for each node",
 }
 """The checks that are shown with gateways of one process each, and how."""

@@ -82,4 +82,4 @@ class Call(Struct, gc=False):
     def affinity(self) -> Affinity:
         """On whose behalf servers are asked."""
         principal = None if self.principal.kind == "anonymous" else self.principal.id
-        return Affinity(principal, self.session, self.of_task)
+        return Affinity(principal, self.session, self.of_task, self.principal.user)

@@ -38,6 +38,7 @@ from metamcp_asgi.protocol.jsonrpc import (
 )
 from metamcp_asgi.protocol.outcome import Cause, Failure, Outcome, Result, tool_error
 from metamcp_asgi.protocol.revisions import LISTS, TASK_METHODS, TASKS_OF_2025
+from metamcp_asgi.upstream.granted import AuthorizationNeeded
 from metamcp_asgi.upstream.request import OnLog, Request
 
 __all__ = ["Ways", "answer", "dispatch", "find", "send"]
@@ -283,7 +284,12 @@ async def send(call: Call, route: Route) -> Outcome:
         UpstreamError: The server could not be asked.
     """
     affinity = call.affinity
-    outcome = await route.server.send(_request(call, route), affinity)
+    try:
+        outcome = await route.server.send(_request(call, route), affinity)
+    except AuthorizationNeeded as error:
+        if error.page is None:
+            raise
+        return failures.page_first(str(error), error.page)
     if isinstance(outcome, Failure) and outcome.code == HEADER_MISMATCH and call.method == "tools/call":
         # The tool's schema is newer than what we know, so the mirrored headers were wrong (T-33).
         await route.catalogue.refresh("tools")

@@ -1,11 +1,13 @@
 """What a client is told of a server's error (eras.md 2.12): never a code that would mean something else from us."""
 
+import uuid
+
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.interaction.pages import URL_REQUIRED
 from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RESOURCE_NOT_FOUND
 from metamcp_asgi.protocol.outcome import Failure, internal
 
-__all__ = ["not_found", "public"]
+__all__ = ["not_found", "page_first", "public"]
 
 
 def public(failure: Failure, call: Call) -> Failure:
@@ -29,6 +31,17 @@ def public(failure: Failure, call: Call) -> Failure:
     if code == METHOD_NOT_FOUND:
         return internal(f"The server does not implement {method}", failure)
     return failure
+
+
+def page_first(message: str, page: str) -> Failure:
+    """Return the failure of a call before which a person has to open a page, in the words of 2025-11-25 (ER-03).
+
+    Args:
+        message: What for.
+        page: Its URL.
+    """
+    page_of = {"mode": "url", "elicitationId": uuid.uuid4().hex, "url": page, "message": message}
+    return Failure(URL_REQUIRED, message, {"elicitations": [page_of]})
 
 
 def _unknown_of_sdk_1(failure: Failure) -> bool:

@@ -1,6 +1,7 @@
-"""API keys: who calls, and may they use this endpoint?
+"""API keys and access tokens: who calls, and may they use this endpoint?
 
-Knows keys as digests only, and takes the key out of every request before it goes inward. Knows nothing of OAuth.
+Knows keys as digests only, and takes the key out of every request before it goes inward. Of access tokens it knows
+whom to ask.
 """
 
 import hmac
@@ -13,10 +14,11 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_refusal
+from metamcp_asgi.asgi.bearer import Rejected, Tokens, base_of, challenge
 from metamcp_asgi.asgi.bucket import Bucket, Buckets, Take, WhenAway
 from metamcp_asgi.asgi.fixed import always
 from metamcp_asgi.asgi.query import hide_keys, key_in, without_keys
-from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, Principal, digest_of
+from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, OAuth, Principal, digest_of
 from metamcp_asgi.errors import MetaMCPError
 
 __all__ = ["Access", "Authenticate", "key_in_headers", "opened_by"]
@@ -39,14 +41,15 @@ class Access(Struct, frozen=True):
     name: str = ""
     api_key_auth: bool = True
     query_param_auth: bool = False
+    oauth: OAuth | None = None
 
 
 class Authenticate:
-    """Admit whoever has a key for the endpoint, and put a ``Principal`` at ``metamcp.principal`` of the scope.
+    """Admit whoever has a key or an access token for the endpoint; who it is, is at ``metamcp.principal`` of the scope.
 
     The key is taken from ``X-API-Key``, else ``Authorization: Bearer``, else, where allowed, from ``?api_key=`` or
-    ``?apikey=``. The inner application sees none of these. Only HTTP is guarded: do not put an application
-    that serves WebSockets behind this layer.
+    ``?apikey=``. An access token is only taken from a header. The inner application sees none of these. Only HTTP is
+    guarded: do not put an application that serves WebSockets behind this layer.
 
     Args:
         app: The application inside.
@@ -57,6 +60,8 @@ class Authenticate:
         when_away: What happens with wrong keys while shared buckets cannot be reached: ``local`` counts in this
             process's memory, ``refuse`` answers 429. Right keys are not held up.
         used: Called with the digest of each key that admitted a request; must be quick.
+        tokens: Tells who an access token is of; without it, nobody has a good one.
+        app_url: Public URL of the gateway, for challenges; ``None``: the one that the request came to.
 
     Example::
 
@@ -81,8 +86,12 @@ class Authenticate:
         take: Take | None = None,
         when_away: WhenAway = "local",
         used: Callable[[bytes], object] | None = None,
+        tokens: Tokens | None = None,
+        app_url: str | None = None,
     ) -> None:
         self.app = app
+        self._tokens = tokens
+        self._app_url = app_url
         self._take = take
         self._when_away = when_away
         self._used = used
@@ -100,27 +109,33 @@ class Authenticate:
         query: bytes = scope.get("query_string", b"")
         if query:
             scope = hide_keys(scope)
-        if not access.api_key_auth:
+        if not access.api_key_auth and access.oauth is None:
             principal = _stranger(scope)
         else:
-            presented = key_in_headers(scope)
-            if presented is None and query and access.query_param_auth:
+            presented = token = key_in_headers(scope)
+            if presented is None and query and access.api_key_auth and access.query_param_auth:
                 presented = key_in(query)
             if presented is None:
                 await self._ask(scope, send, access)
                 return
             digest = digest_of(presented)
-            key = self._keys().get(digest)
-            if key is None or not hmac.compare_digest(key.digest, digest):
-                await self._refuse(scope, send, access)
-                return
-            if key.endpoints is not None and access.name not in key.endpoints:
-                message = f"This API key does not open endpoint {access.name}."
-                await send_refusal(scope, send, 403, {"error": "Access denied", "message": message})
-                return
-            principal = key.principal
-            if self._used is not None:
-                self._used(digest)
+            key = self._keys().get(digest) if access.api_key_auth else None
+            if key is not None and hmac.compare_digest(key.digest, digest):
+                if key.endpoints is not None and access.name not in key.endpoints:
+                    message = f"This API key does not open endpoint {access.name}."
+                    body = {"error": "Access denied", "message": message}
+                    headers = self._challenge(scope, access) if access.oauth is not None else ()
+                    await send_refusal(scope, send, 403, body, headers)
+                    return
+                principal = key.principal
+                if self._used is not None:
+                    self._used(digest)
+            else:
+                try:
+                    principal = await self._bearer(scope, access, token, digest)
+                except Rejected as error:
+                    await self._refuse(scope, send, access, error)
+                    return
         inner = {
             **scope,
             "headers": [header for header in scope["headers"] if header[0] not in _CREDENTIALS],
@@ -130,27 +145,58 @@ class Authenticate:
             inner["query_string"] = without_keys(query)
         await self.app(inner, receive, send)
 
+    async def _bearer(self, scope: Scope, access: Access | Endpoint, token: bytes | None, digest: bytes) -> Principal:
+        """Return who an access token is of.
+
+        Raises:
+            Rejected: It is not good here, or what was presented is none.
+        """
+        if isinstance(access, Endpoint) and access.oauth is not None and self._tokens is not None and token is not None:
+            return await self._tokens.principal(token, digest, access, base_of(scope, self._app_url))
+        raise Rejected(401, "invalid_token", "The provided API key is invalid or expired", guessed=True)
+
+    def _challenge(
+        self,
+        scope: Scope,
+        access: Access | Endpoint,
+        error: str = "",
+        description: str = "",
+        scopes: tuple[str, ...] = (),
+    ) -> tuple[tuple[bytes, bytes], ...]:
+        if isinstance(access, Endpoint) and access.oauth is not None:
+            return (challenge(scope, self._app_url, access, error, description, scopes or None),)
+        return _CHALLENGE
+
     async def _ask(self, scope: Scope, send: Send, access: Access | Endpoint) -> None:
-        methods = ["X-API-Key header"]
-        if access.query_param_auth:
+        methods = ["X-API-Key header"] if access.api_key_auth else []
+        if access.api_key_auth and access.query_param_auth:
             methods.append("query parameter (api_key or apikey)")
-        body = {
+        body: dict[str, object] = {
             "error": "authentication_required",
             "error_description": "Authentication required via API key",
             "supported_methods": methods,
         }
-        await send_refusal(scope, send, 401, body, _CHALLENGE)
+        if access.oauth is not None:
+            methods.append("Authorization header (Bearer token)")
+            either = "API key or " if access.api_key_auth else ""
+            body["error_description"] = f"Authentication required via {either}OAuth"
+        await send_refusal(scope, send, 401, body, self._challenge(scope, access))
 
-    async def _refuse(self, scope: Scope, send: Send, access: Access | Endpoint) -> None:
+    async def _refuse(self, scope: Scope, send: Send, access: Access | Endpoint, why: Rejected) -> None:
         client = scope.get("client")
-        wait = await self._count(str(client[0]) if client else "", access.name)
+        wait = await self._count(str(client[0]) if client else "", access.name) if why.guessed else 0.0
         if wait:
             message = "Too many failed authentication attempts. Please try again later."
             body = {"error": "too_many_requests", "error_description": message}
             await send_refusal(scope, send, 429, body, [(b"retry-after", b"%d" % math.ceil(wait))])
             return
-        body = {"error": "invalid_api_key", "error_description": "The provided API key is invalid or expired"}
-        await send_refusal(scope, send, 401, body, _CHALLENGE)
+        error, told = why.error, why.error
+        if why.status == 401 and access.api_key_auth:
+            # MetaMCP's words, which depend on what might have been presented.
+            told = "invalid_credentials" if access.oauth is not None else "invalid_api_key"
+        body = {"error": told, "error_description": why.description}
+        headers = self._challenge(scope, access, error if error != "access_denied" else "", why.description, why.scopes)
+        await send_refusal(scope, send, why.status, body, headers)
 
     async def _count(self, address: str, name: str) -> float:
         """Count one wrong key, and return the seconds for which no other is looked at, 0.0 if this one is."""

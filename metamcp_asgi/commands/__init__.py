@@ -14,6 +14,8 @@ __all__ = ["COMMANDS", "LazyGroup"]
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "apply": ("configuration", "apply"),
     "audit": ("managing", "audit"),
+    "clients": ("managing", "clients"),
+    "consents": ("managing", "consents"),
     "db": ("database", "db"),
     "endpoints": ("managing", "endpoints"),
     "export": ("configuration", "export"),

@@ -38,7 +38,7 @@ _HELP: Final[Mapping[str, str]] = {
     "middlewares": 'A middleware, in order: its name, or {"name": {options}}.',
     "name": "What it is called.",
     "namespace_id": "The namespace that it publishes, by name or id.",
-    "oauth": "Whether OAuth is asked for.",
+    "oauth": 'Whose access tokens are accepted: true for ours, or {"issuer": "https://..."}.',
     "owner_id": "Whose it is: an email address or id.",
     "prefix": "How tools are named: always, never or on-collision.",
     "query_param_auth": "Whether a key in the URL is accepted.",

@@ -8,7 +8,20 @@ from typing import Any, Final
 
 import click
 
-__all__ = ["Verbs", "audit", "endpoints", "health", "keys", "me", "namespaces", "servers", "settings", "tools"]
+__all__ = [
+    "Verbs",
+    "audit",
+    "clients",
+    "consents",
+    "endpoints",
+    "health",
+    "keys",
+    "me",
+    "namespaces",
+    "servers",
+    "settings",
+    "tools",
+]
 
 _OTHERWISE: Final = frozenset({"createUser", "listUsers", "setPassword"})
 """Operations that have a command of another form: ``users add``, ``list`` and ``passwd``."""
@@ -53,6 +66,8 @@ namespaces = Verbs("namespaces", help="List, add, change and remove namespaces, 
 tools = Verbs("tools", help="List, switch and override the tools of a namespace.")
 endpoints = Verbs("endpoints", help="List, add, change and remove endpoints.")
 keys = Verbs("keys", help="List, make, change and revoke API keys.")
+clients = Verbs("clients", help="List, make and remove OAuth clients.")
+consents = Verbs("consents", help="List and revoke what people granted to OAuth clients.")
 settings = Verbs("settings", help="Read and change the settings of the whole gateway.")
 audit = Verbs("audit", help="List who changed what.")
 health = _Alone("getHealth", name="health", help="Tell how all servers do.")

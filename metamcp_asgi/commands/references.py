@@ -27,6 +27,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "namespaces": "name",
     "endpoints": "name",
     "keys": "name",
+    "clients": "name",
+    "consents": "name",
     "users": "email",
 }
 """The collections whose objects have a name."""

@@ -57,6 +57,21 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         ("ASKS FOR", _access),
         ("PATH", "path"),
     ),
+    "OAuthClient": (
+        ("NAME", "name"),
+        ("CLIENT ID", "clientId"),
+        ("OWNER", "ownerId"),
+        ("MAY", "grantTypes"),
+        ("USED", "usedAt"),
+    ),
+    "Consent": (
+        ("CLIENT", "name"),
+        ("USER", "userId"),
+        ("SCOPE", "scope"),
+        ("FOR", "audience"),
+        ("UNTIL", "expiresAt"),
+        ("ID", "id"),
+    ),
     "Key": (
         ("NAME", "name"),
         ("KEY", lambda item: f"{item['prefix']}..."),

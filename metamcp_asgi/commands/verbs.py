@@ -158,8 +158,9 @@ def _run(operation: Operation, verb: str, fields: list[Field], fixed: Mapping[st
 
 def _remark(operation: Operation, answer: Any, *, as_json: bool) -> None:
     """Say what the answer itself does not, where scripts do not read it."""
-    if "key" in getattr(operation.gives, "__struct_fields__", ()):
-        click.echo("The key is shown this once, and cannot be had again.", err=True)
+    for field, secret in (("key", "key"), ("client_secret", "secret")):
+        if field in getattr(operation.gives, "__struct_fields__", ()):
+            click.echo(f"The {secret} is shown this once, and cannot be had again.", err=True)
     if as_json or not isinstance(answer, dict):
         return
     if answer.get("next"):

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from metamcp_asgi.config.node import Node
+from metamcp_asgi.config.oauth import compile_oauth
 from metamcp_asgi.config.snapshot import ClientRateLimit, Endpoint, Key, Principal, RateLimit, digest_of
 
 __all__ = ["compile_endpoints", "compile_keys", "default_endpoints", "warn_of_locked"]
@@ -40,7 +41,7 @@ def compile_endpoints(node: Node, namespaces: Collection[str]) -> dict[str, Endp
             {
                 "namespace": lambda namespace: namespace.reference("namespace", namespaces),
                 "apiKeyAuth": Node.flag,
-                "oauth": _no_oauth,
+                "oauth": compile_oauth,
                 "queryParamAuth": Node.flag,
                 "rateLimit": _rate_limit,
                 "clientRateLimit": _client_rate_limit,
@@ -51,6 +52,7 @@ def compile_endpoints(node: Node, namespaces: Collection[str]) -> dict[str, Endp
             name=name,
             namespace=given["namespace"],
             api_key_auth=given.get("apiKeyAuth", True),
+            oauth=given.get("oauth"),
             query_param_auth=given.get("queryParamAuth", False),
             rate_limit=given.get("rateLimit"),
             client_rate_limit=given.get("clientRateLimit"),
@@ -113,13 +115,8 @@ def warn_of_locked(endpoints: Mapping[str, Endpoint], keys: Mapping[bytes, Key])
         return
     opened = frozenset[str]().union(*(key.endpoints or () for key in keys.values()))
     for name, endpoint in endpoints.items():
-        if endpoint.api_key_auth and name not in opened:
+        if endpoint.api_key_auth and endpoint.oauth is None and name not in opened:
             logger.warning('endpoint "%s" requires an API key, and no key in "apiKeys" opens it', name)
-
-
-def _no_oauth(node: Node) -> None:
-    if node.flag():
-        raise node.error('this version has no OAuth yet; remove it and use "apiKeyAuth"')
 
 
 def _rate_limit(node: Node) -> RateLimit:

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from metamcp_asgi.config.dialects import escaped
+from metamcp_asgi.config.grants import entry_of
 from metamcp_asgi.config.middlewares import document_of_middlewares
+from metamcp_asgi.config.oauth import document_of_oauth
 from metamcp_asgi.config.sensitive import Span, in_args, in_url, plain_env, plain_header
 from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, Endpoint, Key, Namespace, Server, Snapshot, ToolOverride
 from metamcp_asgi.errors import ConfigError
@@ -103,6 +105,11 @@ def _server(server: Server, secrets: Secrets) -> dict[str, Any]:
             }
         if bearer is not None:
             entry["bearerToken"] = secrets.written(server.name, "token", bearer)
+        if server.grant is not None:
+            secret = server.grant.client_secret
+            entry["oauth"] = entry_of(
+                server.grant, None if secret is None else secrets.written(server.name, "client_secret", secret)
+            )
     if server.description:
         entry["description"] = escaped(server.description)
     if server.era != "auto":
@@ -165,6 +172,8 @@ def _json(value: Any) -> Any:
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     # Who may use it is always said, even where it is the default.
     entry: dict[str, Any] = {"namespace": endpoint.namespace, "apiKeyAuth": endpoint.api_key_auth}
+    if endpoint.oauth is not None:
+        entry["oauth"] = document_of_oauth(endpoint.oauth)
     if endpoint.query_param_auth:
         entry["queryParamAuth"] = True
     if endpoint.rate_limit:

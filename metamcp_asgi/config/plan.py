@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from metamcp_asgi.config.middlewares import document_of_middlewares, masked_options
+from metamcp_asgi.config.oauth import document_of_oauth
 from metamcp_asgi.config.sensitive import MASK, in_args, in_url, masked, plain_env, plain_header
 from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, Endpoint, Key, MiddlewareSpec, Namespace, Server, Snapshot
 
@@ -196,6 +197,7 @@ def _namespace(namespace: Namespace) -> Iterator[tuple[str, _Value]]:
 def _endpoint(endpoint: Endpoint) -> Iterator[tuple[str, _Value]]:
     yield "namespace", _Value(endpoint.namespace)
     yield "apiKeyAuth", _Value(endpoint.api_key_auth)
+    yield "oauth", _Value(document_of_oauth(endpoint.oauth) if endpoint.oauth is not None else False)
     yield "queryParamAuth", _Value(endpoint.query_param_auth)
     if endpoint.rate_limit:
         limit = {"maxRate": endpoint.rate_limit.max_rate, "maxRateSeconds": endpoint.rate_limit.seconds}

@@ -7,8 +7,9 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from metamcp_asgi.config.grants import grant_of
 from metamcp_asgi.config.node import Node
-from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, Server, TransportKind
+from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, GrantSpec, Server, TransportKind
 
 __all__ = ["compile_server", "docker_internal"]
 
@@ -22,7 +23,7 @@ _TYPES: Final[dict[str, TransportKind]] = {
     "http": "streamable_http",
 }
 _ONLY_STDIO: Final = ("command", "args", "env", "cwd")
-_ONLY_HTTP: Final = ("url", "headers", "bearerToken")
+_ONLY_HTTP: Final = ("url", "headers", "bearerToken", "oauth")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 5.5
@@ -59,6 +60,7 @@ def compile_server(name: str, node: Node, *, transform_localhost: bool = False) 
             "sharing": lambda sharing: sharing.choice(("auto", "shared", "principal", "session", "call")),
             "timeout": lambda timeout: timeout.number(above=0),
             "disabled": Node.flag,
+            "oauth": lambda oauth: grant_of(oauth, name),
         }
     )
     kind = _transport(given, node)
@@ -79,6 +81,7 @@ def compile_server(name: str, node: Node, *, transform_localhost: bool = False) 
         sharing=given.get("sharing", "auto"),
         timeout=given.get("timeout", DEFAULT_TIMEOUT),
         disabled=given.get("disabled", False),
+        grant=_grant(given, node),
     )
 
 
@@ -161,6 +164,14 @@ def _bearer(node: Node) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         raise node.error("has characters that a token must not have, such as a space or a line break")
     return token
+
+
+def _grant(given: dict[str, Any], node: Node) -> GrantSpec | None:
+    grant: GrantSpec | None = given.get("oauth")
+    own = "bearerToken" in given or any(name.lower() == "authorization" for name, _ in given.get("headers", ()))
+    if own and grant is not None and grant.flow != "none":
+        raise node.error('has "oauth" and another authorization; keep one of them')
+    return grant
 
 
 def _with_bearer(given: dict[str, Any], node: Node) -> tuple[tuple[str, str], ...]:

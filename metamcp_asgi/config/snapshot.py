@@ -16,9 +16,13 @@ __all__ = [
     "ClientRateLimit",
     "ClientStrategy",
     "Endpoint",
+    "GrantFlow",
+    "GrantOwner",
+    "GrantSpec",
     "Key",
     "MiddlewareSpec",
     "Namespace",
+    "OAuth",
     "Principal",
     "RateLimit",
     "Server",
@@ -30,11 +34,32 @@ __all__ = [
 TransportKind: TypeAlias = Literal["stdio", "sse", "streamable_http"]
 EraChoice: TypeAlias = Literal["auto", "modern", "legacy"]
 Sharing: TypeAlias = Literal["auto", "shared", "principal", "session", "call"]
+GrantOwner: TypeAlias = Literal["server", "user"]
+GrantFlow: TypeAlias = Literal["authorization_code", "client_credentials", "none"]
 PrefixRule: TypeAlias = Literal["always", "never", "on-collision"]
 ClientStrategy: TypeAlias = Literal["ip", "header", "principal"]
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a server may stay silent during one request; the default of MetaMCP's ``MCP_TIMEOUT``."""
+
+
+class GrantSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How we get and use OAuth tokens for a server (``GrantedHTTP``).
+
+    ``key`` is under what its grants are kept. ``per`` says whether one serves everybody or each user has their own.
+    ``client_id`` and ``client_secret`` are what the operator has registered, ``scopes`` what to ask for; without them,
+    we register ourselves, and ask for what the server says.
+    """
+
+    key: str
+    per: GrantOwner = "server"
+    flow: GrantFlow = "authorization_code"
+    client_id: str | None = None
+    client_secret: str | None = None
+    scopes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"GrantSpec(key={self.key!r}, per={self.per!r}, flow={self.flow!r}, <hidden>)"
 
 
 class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,6 +83,7 @@ class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sharing: Sharing = "auto"
     timeout: float = DEFAULT_TIMEOUT
     disabled: bool = False
+    grant: GrantSpec | None = None
 
 
 class ToolOverride(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -121,12 +147,33 @@ class ClientRateLimit(Struct, frozen=True):
         return "ip" if self.header is None else "header"
 
 
+class OAuth(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose access tokens open an endpoint, and what is read from them.
+
+    Without an ``issuer`` they are those of our own authorization server. ``audiences`` count besides the endpoint's own
+    URL. ``scopes`` are asked for each request, ``tool_scopes`` beyond them for the tools of a published name, in which
+    ``*`` stands for anything. Of a foreign token the three claims are read, each a path with dots. ``groups``, where
+    they are given, are those that may use the endpoint, and the scopes that each one stands for.
+    """
+
+    issuer: str = ""
+    audiences: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    tool_scopes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    jwks_uri: str = ""
+    principal_claim: str = "sub"
+    name_claim: str = ""
+    groups_claim: str = "groups"
+    groups: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+
+
 class Endpoint(Struct, frozen=True, kw_only=True):
     """A published name, the namespace behind it, and who may use it how often."""
 
     name: str
     namespace: str
     api_key_auth: bool = True
+    oauth: OAuth | None = None
     query_param_auth: bool = False
     rate_limit: RateLimit | None = None
     client_rate_limit: ClientRateLimit | None = None
@@ -134,19 +181,26 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     @property
     def open(self) -> bool:
         """Whether anybody who reaches the port may use the endpoint."""
-        return not self.api_key_auth
+        return not self.api_key_auth and self.oauth is None
 
 
 class Principal(Struct, frozen=True):
-    """Who calls. ``id`` is stable across restarts and reveals nothing of a key.
+    """Who calls. ``id`` is stable across restarts and reveals nothing of a key; ``user`` is the id of its user.
 
     ``address`` is that of a stranger, where it is known: of what strangers share, each address has a part.
+
+    The rest is of those who came with an access token: its ``issuer``, empty for ours, the ``grant`` that it is of,
+    and its ``scopes``; ``None`` for everybody else, of whom no scope is asked.
     """
 
     id: str
-    kind: Literal["anonymous", "key"]
+    kind: Literal["anonymous", "key", "user", "client"]
     name: str = ""
     address: str = ""
+    user: str | None = None
+    issuer: str = ""
+    grant: str = ""
+    scopes: frozenset[str] | None = None
 
 
 ANONYMOUS = Principal(id="anonymous", kind="anonymous")
@@ -164,12 +218,18 @@ class Key(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
-    """Everything the gateway was told, compiled. ``keys`` is keyed by ``digest_of`` the key."""
+    """Everything the gateway was told, compiled. ``keys`` is keyed by ``digest_of`` the key.
+
+    ``people`` has the endpoints that each principal with a token of ours may use. ``revoked`` has the grants that ended
+    while access tokens of theirs may still be about.
+    """
 
     servers: Mapping[str, Server]
     namespaces: Mapping[str, Namespace]
     endpoints: Mapping[str, Endpoint]
     keys: Mapping[bytes, Key] = {}
+    people: Mapping[str, frozenset[str]] = {}
+    revoked: frozenset[str] = frozenset()
 
     def admits(self, endpoint: str, principal: Principal) -> bool:
         """Tell whether a principal may still use an endpoint.
@@ -181,8 +241,17 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
         served = self.endpoints.get(endpoint)
         if served is None or principal.kind == "anonymous":
             return served is not None and served.open
+        if principal.scopes is not None:
+            if served.oauth is None or served.oauth.issuer != principal.issuer:
+                return False
+            # What a foreign issuer takes back is known when its next token comes.
+            return bool(principal.issuer) or self.lets(endpoint, principal)
         opened = self._opened.get(principal.id, ())
         return any(endpoints is None or endpoint in endpoints for endpoints in opened)
+
+    def lets(self, endpoint: str, principal: Principal) -> bool:
+        """Tell whether somebody with a token of ours may use an endpoint: neither they nor the grant is gone."""
+        return principal.grant not in self.revoked and endpoint in self.people.get(principal.id, ())
 
     @cached_property
     def _opened(self) -> Mapping[str, Sequence[frozenset[str] | None]]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from metamcp_asgi.config.file import load
 from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.errors import ConfigError
 
 __all__ = ["FileSource", "SnapshotSource"]
 
@@ -78,7 +79,13 @@ class FileSource:
     def load(self) -> Snapshot:
         """Read the file."""
         self._content = _content(self.path)
-        return load(self.path, environ=self._environ(), transform_localhost=self._transform_localhost)
+        found = load(self.path, environ=self._environ(), transform_localhost=self._transform_localhost)
+        for name, endpoint in found.endpoints.items():
+            if endpoint.oauth is not None and not endpoint.oauth.issuer:
+                # It needs a place for people, clients and grants.
+                reason = 'needs an "issuer": our own authorization server is there with a database only'
+                raise ConfigError(reason, path=f"endpoints.{name}.oauth", source=self.name)
+        return found
 
     async def reload(self) -> Snapshot:
         """Read the file again, without holding up the event loop."""

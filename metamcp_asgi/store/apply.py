@@ -14,6 +14,7 @@ from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.store.limits import check_limits
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting
+from metamcp_asgi.store.oauth_columns import oauth_columns
 from metamcp_asgi.store.scope import Scope, read_scope, server_columns
 from metamcp_asgi.store.transaction import Writer
 
@@ -178,6 +179,7 @@ class _Applying:
         columns: dict[str, Any] = {
             "namespace_id": self.scope.namespaces[wanted.namespace].id,
             "api_key_auth": wanted.api_key_auth,
+            **oauth_columns(wanted.oauth),
             "query_param_auth": wanted.query_param_auth,
             "max_rate": rate and rate.max_rate,
             "max_rate_seconds": rate and rate.seconds,

@@ -27,6 +27,7 @@ from metamcp_asgi.store.models import (
     ToolSetting,
     User,
 )
+from metamcp_asgi.store.oauth_models import OAuthGrant
 
 __all__ = ["KINDS", "NOBODY", "SYSTEM", "Actor", "Recorder", "kind_of"]
 
@@ -52,10 +53,13 @@ KINDS: Final[dict[type, str]] = {
     Setting: "setting",
     Credential: "credential",
     OAuthClient: "oauth_client",
+    OAuthGrant: "oauth_grant",
 }
 """The kinds of rows that people change, under the names that errors and audit entries call them."""
 
-_SECRET: Final = frozenset({"secrets", "sealed", "password_hash", "digest", "secret_digest"})
+_SECRET: Final = frozenset(
+    {"secrets", "sealed", "password_hash", "digest", "secret_digest", "code_digest", "code_challenge"}
+)
 _BOOKKEEPING: Final = frozenset({"id", "version", "created_at", "updated_at"})
 
 
@@ -158,6 +162,10 @@ def _changes(noticed: _Noticed) -> Iterator[tuple[str, uuid.UUID]]:
         yield "namespace", row.namespace_id
     elif isinstance(row, Setting):
         yield "setting", NOBODY
+    elif isinstance(row, OAuthGrant) and "revoked_at" in noticed.after:
+        yield "oauth_grant", row.id
+    elif isinstance(row, OAuthClient) and row.owner_id is not None:
+        yield "oauth_client", row.id
     elif isinstance(row, Server | Namespace | Endpoint | ApiKey | Credential):
         yield KINDS[type(row)], row.id
 

@@ -198,8 +198,8 @@ class _Bootstrap:
         changes: dict[str, Any] = {
             "description": given.description,
             "namespace_id": namespace.id,
-            # There is no OAuth yet, and what required it must not be open for that.
-            "api_key_auth": given.enable_auth or given.enable_auth_oauth,
+            "api_key_auth": given.enable_auth,
+            "oauth": given.enable_auth_oauth,
             "query_param_auth": given.enable_auth_query,
         }
         row = await tx.find(Endpoint, name=given.name)

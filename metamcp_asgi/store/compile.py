@@ -25,7 +25,7 @@ from metamcp_asgi.config.snapshot import (
     ToolOverride,
 )
 
-__all__ = ["Compiler", "EndpointRow", "KeyRow", "NamespaceRow", "ServerRow", "named"]
+__all__ = ["ClientRow", "Compiler", "EndpointRow", "KeyRow", "NamespaceRow", "ServerRow", "named"]
 
 logger = logging.getLogger("metamcp.store")
 
@@ -67,15 +67,25 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
+class ClientRow(Struct, frozen=True, kw_only=True):
+    """A client that acts for its owner by itself."""
+
+    client_id: str
+    owner: uuid.UUID
+
+
 class Compiler:
     """The rows of a store as they are now, and what they compile to; rows are put into its tables and taken out."""
 
     def __init__(self) -> None:
+        self.users: set[uuid.UUID] = set()
         self.disabled: set[uuid.UUID] = set()
         self.servers: dict[uuid.UUID, ServerRow] = {}
         self.namespaces: dict[uuid.UUID, NamespaceRow] = {}
         self.endpoints: dict[uuid.UUID, EndpointRow] = {}
         self.keys: dict[uuid.UUID, KeyRow] = {}
+        self.clients: dict[uuid.UUID, ClientRow] = {}
+        self.revoked: frozenset[str] = frozenset()
         # What was compiled last, with what it was compiled from: the same rows give the same object.
         self._namespaces: dict[uuid.UUID, tuple[NamespaceRow, list[ServerRow], Namespace]] = {}
         self._endpoints: dict[uuid.UUID, tuple[EndpointRow, str, Endpoint]] = {}
@@ -111,8 +121,18 @@ class Compiler:
             namespaces=dict(sorted((self.namespaces[identity].known_as, n) for identity, n in namespaces.items())),
             endpoints=dict(sorted((endpoint.name, endpoint) for endpoint in endpoints.values())),
             keys=keys,
+            people=self._people(opened),
+            revoked=self.revoked,
         )
         return snapshot, expiry
+
+    def _people(self, opened: Mapping[uuid.UUID | None, frozenset[str]]) -> dict[str, frozenset[str]]:
+        """Return what those open who come with an access token: the users, and clients in their owners' place."""
+        users = {user: opened.get(user, opened[None]) for user in self.users - self.disabled}
+        people = {f"user:{user}": names for user, names in users.items()}
+        acting = (client for client in self.clients.values() if client.owner in users)
+        people.update((f"client:{client.client_id}", users[client.owner]) for client in acting)
+        return people
 
     def _namespace(self, identity: uuid.UUID, row: NamespaceRow) -> Namespace:
         members = [self.servers[member] for member in row.members if member in self.servers]

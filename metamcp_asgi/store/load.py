@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Collection
+from datetime import timedelta
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -14,20 +15,26 @@ from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from metamcp_asgi.config import snapshot
+from metamcp_asgi.config.sensitive import plain_header
 from metamcp_asgi.config.servers import docker_internal
-from metamcp_asgi.store.compile import Compiler, EndpointRow, KeyRow, NamespaceRow, ServerRow, named
+from metamcp_asgi.store.columns import now
+from metamcp_asgi.store.compile import ClientRow, Compiler, EndpointRow, KeyRow, NamespaceRow, ServerRow, named
 from metamcp_asgi.store.errors import SecretsError
+from metamcp_asgi.store.grants import spec_of
 from metamcp_asgi.store.models import (
     ApiKey,
     Change,
     Endpoint,
     Membership,
     Namespace,
+    OAuthClient,
     Revision,
     Server,
     ToolSetting,
     User,
 )
+from metamcp_asgi.store.oauth_columns import oauth_of
+from metamcp_asgi.store.oauth_models import OAuthGrant
 from metamcp_asgi.store.secrets import Context, ServerSecrets
 from metamcp_asgi.store.transaction import Reader
 
@@ -35,8 +42,13 @@ __all__ = ["Loader"]
 
 logger = logging.getLogger("metamcp.store")
 
+_KINDS: Final = ("user", "server", "namespace", "endpoint", "api_key", "oauth_client", "oauth_grant")
+
 _MOST: Final = 500
 """Changed things above which reading everything is simpler, and not slower."""
+
+REMEMBERED: Final = timedelta(hours=2)
+"""How long a revoked grant is told to the data path: longer than any access token of it lives."""
 
 Ids = Collection[uuid.UUID] | None
 """The rows that are meant; ``None`` for all."""
@@ -70,7 +82,7 @@ class Loader:
         if changed is None:
             compiler, self.compiler = self.compiler, Compiler()
             try:
-                await self._read(tx, dict.fromkeys(("user", "server", "namespace", "endpoint", "api_key")))
+                await self._read(tx, dict.fromkeys(_KINDS))
             except BaseException:
                 self.compiler = compiler
                 raise
@@ -97,6 +109,7 @@ class Loader:
         compiler = self.compiler
         if "user" in changed:
             rows = await _rows(tx, select(User.id, User.disabled), User.id, changed["user"])
+            compiler.users.update(row.id for row in rows)
             compiler.disabled.difference_update(changed["user"] or ())
             compiler.disabled.update(row.id for row in rows if row.disabled)
         if "server" in changed:
@@ -112,6 +125,17 @@ class Loader:
             query = select(*columns).where(ApiKey.disabled.is_(False))
             rows = await _rows(tx, query, ApiKey.id, changed["api_key"])
             _put(compiler.keys, changed["api_key"], {row.id: _key(row) for row in rows})
+        if "oauth_client" in changed:
+            mine = select(OAuthClient.id, OAuthClient.client_id, OAuthClient.owner_id)
+            rows = await _rows(
+                tx, mine.where(OAuthClient.owner_id.is_not(None)), OAuthClient.id, changed["oauth_client"]
+            )
+            clients = {row.id: ClientRow(client_id=row.client_id, owner=row.owner_id) for row in rows}
+            _put(compiler.clients, changed["oauth_client"], clients)
+        if "oauth_grant" in changed:
+            # All of them, as some are forgotten meanwhile; there are few that were revoked so lately.
+            lately = select(OAuthGrant.id).where(OAuthGrant.revoked_at > now() - REMEMBERED)
+            compiler.revoked = frozenset(map(str, await tx.session.scalars(lately)))
 
     def _server(self, tx: Reader, row: Row[Any], only: Ids) -> ServerRow:
         config = snapshot.Server(
@@ -126,10 +150,11 @@ class Loader:
             sharing=row.sharing,
             timeout=row.timeout,
             disabled=row.disabled,
+            grant=spec_of(row.oauth, None, str(row.id)),
         )
         known_as = named(row.name, row.owner_id)
         if row.secrets is None:
-            return ServerRow(known_as=known_as, config=config)
+            return ServerRow(known_as=known_as, config=_authorized(config, str(row.id), None))
         try:
             secrets = tx.vault.open(row.secrets, Context("servers", str(row.id), "secrets"), ServerSecrets)
         except SecretsError as error:
@@ -141,7 +166,17 @@ class Loader:
         headers = tuple(secrets.headers.items())
         if secrets.bearer_token is not None:
             headers += (("Authorization", f"Bearer {secrets.bearer_token}"),)
-        return ServerRow(known_as=known_as, config=replace(config, env=tuple(secrets.env.items()), headers=headers))
+        config = replace(config, env=tuple(secrets.env.items()), headers=headers)
+        return ServerRow(known_as=known_as, config=_authorized(config, str(row.id), secrets.client_secret))
+
+
+def _authorized(config: snapshot.Server, key: str, secret: str | None) -> snapshot.Server:
+    """Return a server with how tokens for it are got; of which nothing was said is asked when it wants some."""
+    if config.grant is not None:
+        return config if secret is None else replace(config, grant=replace(config.grant, client_secret=secret))
+    if not config.url or not all(plain_header(name, value) for name, value in config.headers):
+        return config  # it has credentials of another kind
+    return replace(config, grant=snapshot.GrantSpec(key=key))
 
 
 async def _rows(tx: Reader, query: Any, column: Any, only: Ids) -> list[Row[Any]]:
@@ -193,8 +228,8 @@ def _endpoint(row: Row[Any]) -> EndpointRow:
     config = snapshot.Endpoint(
         name=row.name,
         namespace="",
-        # Whoever asks for OAuth wants no open endpoint; what the gateway cannot do yet leaves the keys.
-        api_key_auth=row.api_key_auth or row.oauth,
+        api_key_auth=row.api_key_auth,
+        oauth=oauth_of(row),
         query_param_auth=row.query_param_auth,
         rate_limit=snapshot.RateLimit(row.max_rate, row.max_rate_seconds) if limit else None,
         client_rate_limit=snapshot.ClientRateLimit(
@@ -213,7 +248,9 @@ def _key(row: Row[Any]) -> KeyRow:
     return KeyRow(
         owner=row.owner_id,
         digest=row.digest,
-        principal=snapshot.Principal(id=f"key:{row.id}", kind="key", name=row.name),
+        principal=snapshot.Principal(
+            id=f"key:{row.id}", kind="key", name=row.name, user=None if row.owner_id is None else str(row.owner_id)
+        ),
         endpoints=None if row.endpoint_ids is None else frozenset(map(uuid.UUID, row.endpoint_ids)),
         expires_at=row.expires_at,
     )

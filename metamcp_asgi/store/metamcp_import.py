@@ -179,7 +179,8 @@ class _Copying(Copying):
             if server not in self.here[Server] or not (given["tokens"] or given["client_information"]):
                 continue
             row = await self.put(Credential, given["uuid"], {"server_id": server})
-            value = {"tokens": given["tokens"], "client_information": given["client_information"]}
+            url = next(row["url"] for row in self.rows["mcp_servers"] if row["uuid"] == server)
+            value = {"tokens": given["tokens"], "client_information": given["client_information"], "url": url}
             if row.sealed is None or (self.update and self.tx.credential(row) != value):
                 self.tx.set_credential(row, value)
 

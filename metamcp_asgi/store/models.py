@@ -90,9 +90,10 @@ class WebSession(Base, kw_only=True):
 
 
 class Server(Kept, Base, kw_only=True):
-    """An MCP server. ``secrets`` is a sealed ``ServerSecrets``: environment, headers, bearer token.
+    """An MCP server. ``secrets`` is a sealed ``ServerSecrets``: environment, headers, bearer token, client secret.
 
-    ``timeout`` is in seconds of silence.
+    ``timeout`` is in seconds of silence. ``oauth`` is how tokens for it are got, in the words of the configuration
+    file, without the client's secret: ``{"flow": "none"}`` where that is off; ``None`` is as the server asks.
     """
 
     __tablename__ = "servers"
@@ -110,6 +111,7 @@ class Server(Kept, Base, kw_only=True):
     sharing: Mapped[Sharing] = mapped_column(String(10), default="auto")
     timeout: Mapped[float] = mapped_column(Double, default=DEFAULT_TIMEOUT)
     disabled: Mapped[bool] = mapped_column(default=False)
+    oauth: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
     secrets: Mapped[bytes | None] = mapped_column(LargeBinary, default=None, repr=False)
 
 
@@ -177,6 +179,7 @@ class Endpoint(Kept, Base, kw_only=True):
     namespace_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("namespaces.id", ondelete="CASCADE"), index=True)
     api_key_auth: Mapped[bool] = mapped_column(default=True)
     oauth: Mapped[bool] = mapped_column(default=False)
+    oauth_options: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
     query_param_auth: Mapped[bool] = mapped_column(default=False)
     max_rate: Mapped[int | None] = mapped_column(default=None)
     max_rate_seconds: Mapped[float | None] = mapped_column(Double, default=None)
@@ -244,7 +247,10 @@ class Credential(Kept, Base, kw_only=True):
 
 
 class OAuthClient(Kept, Base, kw_only=True):
-    """A client that registered with our authorization server; of its secret there is only the digest."""
+    """A client of our authorization server; of its secret there is only the digest.
+
+    One that somebody made has an owner, and may act for them by itself; one that registered itself has none.
+    """
 
     __tablename__ = "oauth_clients"
 
@@ -253,6 +259,10 @@ class OAuthClient(Kept, Base, kw_only=True):
     name: Mapped[str] = mapped_column(Text, default="")
     redirect_uris: Mapped[list[str]] = mapped_column(Json, default_factory=list)
     attributes: Mapped[dict[str, Any]] = mapped_column(Json, default_factory=dict)
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), default=None, index=True
+    )
+    used_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
 
 
 class AuditEntry(Base, kw_only=True):

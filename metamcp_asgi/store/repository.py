@@ -4,6 +4,7 @@ A write is one transaction with all that belongs to it: the rows, who changed th
 every process learns. Writers come one after the other, so a check made inside a write still holds at its end.
 """
 
+import asyncio
 import contextlib
 import os
 import re
@@ -56,6 +57,8 @@ class Store:
         self._check: Check = check or _anything
         self._reading = async_sessionmaker(engine, expire_on_commit=False)
         self._writing = async_sessionmaker(writing(engine), expire_on_commit=False)
+        # SQLite has writers of other processes ask again and again, in no order; those of this one stand in line.
+        self._turn = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -125,7 +128,7 @@ class Store:
             Full: There is no room on its disk.
         """
         with _told():
-            async with self._writing.begin() as session:
+            async with self._turn, self._writing.begin() as session:
                 recorder = Recorder(actor)
                 event.listen(session.sync_session, "before_flush", recorder.before_flush)
                 # Waits here for the writer before, not half-way through, where two could wait for each other.
@@ -168,7 +171,7 @@ class Store:
             .values(last_used_at=at, updated_at=keys.c.updated_at)
         )
         with _told():
-            async with self._writing.begin() as session:
+            async with self._turn, self._writing.begin() as session:
                 # In line with the writers, who hold rows of keys, too, in an order of their own.
                 await session.execute(select(Revision.number).with_for_update())
                 await (await session.connection()).execute(noted, [{"key": k, "at": at} for k, at in used.items()])

@@ -14,7 +14,9 @@ from msgspec import Struct
 
 from metamcp_asgi.config import snapshot as compiled
 from metamcp_asgi.config.snapshot import ClientRateLimit, MiddlewareSpec, Principal, RateLimit, Snapshot, ToolOverride
+from metamcp_asgi.store.grants import column_of, spec_of
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting
+from metamcp_asgi.store.oauth_columns import oauth_of
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.transaction import Reader
 
@@ -80,8 +82,6 @@ async def read_scope(tx: Reader, owner_id: uuid.UUID | None) -> Scope:
         keys={key.digest: _key(key, endpoint_names) for key in sayable},
     )
     for endpoint in endpoints:
-        if endpoint.oauth:
-            unsaid.append(f"endpoint {endpoint.name}: accepts OAuth")
         if endpoint.description:
             unsaid.append(f"endpoint {endpoint.name}: its description")
         if endpoint.namespace_id not in by_id:
@@ -111,6 +111,7 @@ def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecre
         "sharing": server.sharing,
         "timeout": server.timeout,
         "disabled": server.disabled,
+        "oauth": column_of(server.grant),
     }
     headers, token = dict(server.headers), None
     if server.headers and server.headers[-1][0] == "Authorization":
@@ -118,7 +119,8 @@ def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecre
         if bearer:
             del headers["Authorization"]
             token = bearer[1]
-    return columns, ServerSecrets(env=dict(server.env), headers=headers, bearer_token=token)
+    secret = server.grant.client_secret if server.grant is not None else None
+    return columns, ServerSecrets(env=dict(server.env), headers=headers, bearer_token=token, client_secret=secret)
 
 
 def _of(kind: Any, owner_id: uuid.UUID | None) -> Any:
@@ -165,6 +167,7 @@ def _server(row: Server, secrets: ServerSecrets) -> compiled.Server:
         sharing=row.sharing,
         timeout=row.timeout,
         disabled=row.disabled,
+        grant=spec_of(row.oauth, secrets.client_secret, row.name),
     )
 
 
@@ -203,6 +206,7 @@ def _endpoint(row: Endpoint, namespace: str) -> compiled.Endpoint:
         name=row.name,
         namespace=namespace,
         api_key_auth=row.api_key_auth,
+        oauth=oauth_of(row),
         query_param_auth=row.query_param_auth,
         rate_limit=RateLimit(row.max_rate, row.max_rate_seconds)
         if row.max_rate is not None and row.max_rate_seconds is not None

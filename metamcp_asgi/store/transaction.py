@@ -17,6 +17,7 @@ from metamcp_asgi.store.columns import Base, Kept
 from metamcp_asgi.store.consequences import gone_with
 from metamcp_asgi.store.errors import Conflict, NotFound
 from metamcp_asgi.store.models import Credential, Membership, Server
+from metamcp_asgi.store.oauth_models import SigningKey
 from metamcp_asgi.store.secrets import Context, ServerSecrets, Vault
 
 __all__ = ["Check", "Reader", "Writer", "place_of"]
@@ -111,6 +112,15 @@ class Reader:
         opened: dict[str, Any] = self.vault.open(credential.sealed, _context(credential, "sealed"), dict[str, Any])
         return opened
 
+    def signing_key(self, key: SigningKey) -> bytes:
+        """Return the private half of a key, in PKCS #8 (DER).
+
+        Raises:
+            SecretsError: The key that sealed it is not in the ring.
+        """
+        opened: bytes = self.vault.open(key.sealed, Context(key.__tablename__, key.kid, "sealed"), bytes)
+        return opened
+
 
 class Writer(Reader):
     """Changes rows, in a transaction that ends with the block of ``Store.write``."""
@@ -163,7 +173,15 @@ class Writer(Reader):
 
     def set_credential(self, credential: Credential, value: dict[str, Any]) -> None:
         """Seal what a credential holds."""
-        credential.sealed = self.vault.seal(value, _context(credential, "sealed"))
+        credential.sealed = self.seal_credential(credential, value)
+
+    def seal_credential(self, credential: Credential, value: dict[str, Any]) -> bytes:
+        """Return what a credential will hold, sealed for it."""
+        return self.vault.seal(value, _context(credential, "sealed"))
+
+    def set_signing_key(self, key: SigningKey, private: bytes) -> None:
+        """Seal the private half of a key."""
+        key.sealed = self.vault.seal(private, Context(key.__tablename__, key.kid, "sealed"))
 
     def note(self, action: str, row: Base, after: dict[str, Any] | None = None) -> None:
         """Put an action that changes no row into the audit.
@@ -187,7 +205,10 @@ class Writer(Reader):
         tokens = [row for row in await self.list(Credential) if row.sealed and not self.vault.current(row.sealed)]
         for token in tokens:
             self.set_credential(token, self.credential(token))
-        return len(servers) + len(tokens)
+        signing = [row for row in await self.list(SigningKey) if not self.vault.current(row.sealed)]
+        for key in signing:
+            self.set_signing_key(key, self.signing_key(key))
+        return len(servers) + len(tokens) + len(signing)
 
 
 def place_of(row: Base) -> tuple[Any, ...]:

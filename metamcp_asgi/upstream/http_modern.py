@@ -3,6 +3,7 @@
 Every request is a POST of its own; to cancel it is to close its response (T-12, T-30).
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Final
 
@@ -72,7 +73,8 @@ class ModernHTTP:
         self._limit = runtime.max_message_bytes
         self._target = runtime.http.target(server.url, post_headers(server, peer.revision))
         self._leg = ModernLeg()
-        self._last_id = 0
+        # Another process may repeat a call of this one, and a request must not have the id of the one before (MR-06).
+        self._last_id = secrets.randbits(32)
         self._listener = Listener(peer, self._send, events, LISTEN_BACKOFF, LINGER)
 
     @property

@@ -49,6 +49,16 @@ class Pool:
         for server in running.values():
             self._tasks.start(server.retire(), f"retire {server.name}")
 
+    def authorized(self, key: str) -> None:
+        """Try again at once to use the servers for which there is a new grant.
+
+        Args:
+            key: The key of their grants.
+        """
+        for server in self.servers.values():
+            if isinstance(server, OwnServer) and server.config.grant is not None and server.config.grant.key == key:
+                server.hurry()
+
     async def aclose(self) -> None:
         """Stop every server and close what they shared."""
         servers, self.servers = self.servers, {}

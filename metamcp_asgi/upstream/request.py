@@ -158,11 +158,13 @@ class Terms(Struct, frozen=True):
     """On which terms a session is opened.
 
     ``capabilities`` are declared to a legacy server (a modern one is told with each request). ``private`` says that
-    all requests of the session are on behalf of one and the same caller.
+    all requests of the session are on behalf of one and the same caller; ``user`` is whose own grant it uses, where
+    a server knows each user.
     """
 
     capabilities: Capabilities = NOTHING
     private: bool = False
+    user: str | None = None
 
 
 class Leg(Protocol):

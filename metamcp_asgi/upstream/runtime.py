@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import copy
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
+from metamcp_asgi.config.snapshot import Server
 from metamcp_asgi.errors import UpstreamUnavailable
 from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.upstream.companion.client import Companion
+from metamcp_asgi.upstream.granted import GrantedHTTP, Grants
 from metamcp_asgi.upstream.http1 import HTTPClient
 from metamcp_asgi.upstream.launch import Launch
 from metamcp_asgi.upstream.reaper import Reaper
@@ -29,6 +32,7 @@ class Runtime:
         max_message_bytes: The largest message that a server may send.
         environ: The environment from which children inherit.
         companion: The process that runs stdio servers, if that is not this one; closed with the runtime.
+        grants: The OAuth grants of servers that ask for some; closed with the runtime.
         children: Is told of one child more, or of one less.
         commands: The programs that stdio servers may be, as in ``Launch``.
         limits: Their resource limits, as there.
@@ -45,13 +49,16 @@ class Runtime:
         max_message_bytes: int = 64 * 1024 * 1024,
         environ: Mapping[str, str] | None = None,
         companion: Companion | None = None,
+        grants: Grants | None = None,
         children: Callable[[int], object] = uncounted,
         commands: Sequence[str] | None = None,
         limits: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.environ = _with_our_scripts(os.environ if environ is None else environ)
         self.max_message_bytes = max_message_bytes
-        self.http = HTTPClient(environ=self.environ)
+        self._client = HTTPClient(environ=self.environ)
+        self.http: HTTPClient | GrantedHTTP = self._client
+        self.grants = grants
         self.reaper = Reaper()
         self.launch = Launch(commands, limits, self.environ)
         self.companion = companion
@@ -59,6 +66,20 @@ class Runtime:
         self._opening = asyncio.Semaphore(connect_concurrency)
         self._free_children = max_children
         self._max_children = max_children
+
+    def granted(self, server: Server, user: str | None = None) -> "Runtime":
+        """Return the same runtime for the sessions of a server that asks for OAuth, or this one for any other.
+
+        Args:
+            server: The server.
+            user: Whose own grant they use.
+        """
+        grant = self.grants.of(server, user) if self.grants is not None else None
+        if grant is None:
+            return self
+        runtime = copy.copy(self)
+        runtime.http = GrantedHTTP(self._client, grant)
+        return runtime
 
     @contextlib.asynccontextmanager
     async def opening_slot(self) -> AsyncIterator[None]:
@@ -94,7 +115,9 @@ class Runtime:
         """Close what is shared; the servers are stopped before."""
         if self.companion is not None:
             await self.companion.aclose()
-        await self.http.aclose()
+        if self.grants is not None:
+            await self.grants.aclose()
+        await self._client.aclose()
         await self.reaper.aclose()
 
 

@@ -17,13 +17,14 @@ from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.timers import Deadlines
+from metamcp_asgi.upstream.granted import AuthorizationNeeded
 from metamcp_asgi.upstream.happening import Completed, Happening, Over, Updated
 from metamcp_asgi.upstream.http_probe import open_http
 from metamcp_asgi.upstream.patience import extend
 from metamcp_asgi.upstream.request import Events, Peer, Request, Session, Terms
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.sessions import Sessions
-from metamcp_asgi.upstream.sharing import Affinity, apart, key_of, owner_of
+from metamcp_asgi.upstream.sharing import Affinity, Apart, apart, key_of, owner_of, personal
 from metamcp_asgi.upstream.sse import open_sse
 from metamcp_asgi.upstream.stdio import open_stdio
 from metamcp_asgi.upstream.subscriptions import Subscriptions
@@ -74,6 +75,8 @@ class Server:
         self._runtime = runtime
         self._listener = listener
         self._era: str = config.era
+        self._personal = config.grant is not None and config.grant.per == "user"
+        self._page: str | None = None
         self._main: Session | None = None
         self._settled = asyncio.Event()
         self._wake = asyncio.Event()
@@ -199,25 +202,26 @@ class Server:
 
     def roots_changed(self, affinity: Affinity) -> None:
         """Tell the server, in the sessions of a caller, that it has other roots now (eras.md 2.11)."""
-        self._others.roots_changed(key_of(self.config.sharing, affinity), owner_of(affinity))
+        self._others.roots_changed(key_of(self.config.sharing, affinity), self._owner(affinity))
 
     async def _send(self, request: Request, affinity: Affinity | None) -> Outcome:
         main = self._main or await self._reopened()
-        if affinity is not None and (own := apart(self.config.sharing, request, main)) is not None:
-            key = key_of(self.config.sharing, affinity, exclusive=own.exclusive)
-            owner, one_task = owner_of(affinity), affinity.task is not None
+        if affinity is not None and (own := self._apart(request, affinity, main)) is not None:
+            one_task = affinity.task is not None
             return await self._others.send(
-                key,
+                key_of(self.config.sharing, affinity, exclusive=own.exclusive),
                 request,
                 own.capabilities,
-                owner=owner,
+                owner=self._owner(affinity),
                 exclusive=own.exclusive and not one_task,
                 brief=own.exclusive and one_task,
+                user=affinity.user if self._personal else None,
             )
         try:
             outcome = await main.send(request)
         except UpstreamUnavailable as error:
-            if error.sent:
+            # A new session would need the same authorization.
+            if error.sent or isinstance(error, AuthorizationNeeded):
                 raise
             self._retire(main, str(error))
         else:
@@ -227,6 +231,16 @@ class Server:
             self._retire(main, "no longer speaks the revision that it did")
         return await (await self._reopened()).send(request)
 
+    def _apart(self, request: Request, affinity: Affinity, main: Session) -> Apart | None:
+        if not self._personal:
+            return apart(self.config.sharing, request, main)
+        if affinity.user is None:
+            raise UpstreamUnavailable("is used with a grant of each user, and this call is no user's; use a user's key")
+        return personal(self.config.sharing, request, main)
+
+    def _owner(self, affinity: Affinity) -> str:
+        return f"user {affinity.user}" if self._personal else owner_of(affinity)
+
     async def _ready(self) -> Session:
         return self._main or await self._reopened()
 
@@ -234,12 +248,15 @@ class Server:
         """Return the main session, waiting for the attempt to open it that runs or is due."""
         if self.state == "failed":
             if asyncio.get_running_loop().time() - self._tried < ASK_AGAIN:
-                raise UpstreamUnavailable(self.error)
+                raise self._why()
             self.hurry()
         await self._settled.wait()
         if self._main is None:
-            raise UpstreamUnavailable(self.error)
+            raise self._why()
         return self._main
+
+    def _why(self) -> UpstreamUnavailable:
+        return UpstreamUnavailable(self.error) if self._page is None else AuthorizationNeeded(self.error, self._page)
 
     async def _keep(self) -> None:
         attempt = 0
@@ -259,7 +276,7 @@ class Server:
                 self._opened(session)
                 opened_at = loop.time()
                 reason = await over.reason
-                self._main = None
+                self._main, self._page = None, None
                 self.state, self.error, self._tried = "failed", reason, 0.0
                 logger.warning("Server %s: session lost: %s", self.name, reason)
                 self._listener(self, "lost")
@@ -290,13 +307,14 @@ class Server:
     async def _open_as(self, era: str, events: Events, terms: Terms) -> Session:
         if self.config.type == "stdio":
             return await open_stdio(self.config, self._runtime, events, era, terms)
+        runtime = self._runtime.granted(self.config, terms.user)
         if self.config.type == "sse":
-            return await open_sse(self.config, self._runtime, events, terms)
-        return await open_http(self.config, self._runtime, events, era, terms)
+            return await open_sse(self.config, runtime, events, terms)
+        return await open_http(self.config, runtime, events, era, terms)
 
     def _opened(self, session: Session) -> None:
         self._main, self.peer = session, session.peer
-        self.state, self.error, self.stderr = "ready", "", ""
+        self.state, self.error, self.stderr, self._page = "ready", "", "", None
         logger.info("Server %s: ready (%s %s)", self.name, session.peer.era, session.peer.revision)
         self._settled.set()
         self._listener(self, "ready")
@@ -316,6 +334,7 @@ class Server:
     def _failed(self, reason: str, error: BaseException) -> None:
         self.state, self.error = "failed", reason
         self.stderr = "\n".join(getattr(error, "__notes__", ()))
+        self._page = error.page if isinstance(error, AuthorizationNeeded) else None
         self._tried = asyncio.get_running_loop().time()
         logger.warning("Server %s: %s", self.name, reason)
         self._settled.set()
@@ -324,7 +343,7 @@ class Server:
     def _retire(self, session: Session, reason: str) -> None:
         """Give up a main session that is no longer good; the keeper opens the next one."""
         if self._main is session:
-            self._main = None
+            self._main, self._page = None, None
             self.state, self.error = "failed", reason
             self._tried = 0.0
             if self._over is not None:

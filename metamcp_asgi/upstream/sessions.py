@@ -71,6 +71,7 @@ class Sessions:
         owner: str = STRANGERS,
         exclusive: bool = False,
         brief: bool = False,
+        user: str | None = None,
     ) -> Outcome:
         """Send a request through a session of ``key``, opening it when needed.
 
@@ -81,16 +82,18 @@ class Sessions:
             owner: Whose session it is, which nobody can choose for himself.
             exclusive: Whether it may have no other request in flight meanwhile.
             brief: Whether nobody will want it again, once it has not been used for a while.
+            user: Whose own grant the session uses; then ``owner`` is theirs alone.
 
         Raises:
             UpstreamError: As ``Session.send``; or too many sessions are open and in use.
         """
+        terms = Terms(capabilities, private=True, user=user)
         if key is None:
-            return await self._once(owner, request, capabilities)
+            return await self._once(owner, request, terms)
         try:
-            return await self._through((owner, key), request, capabilities, exclusive, brief)
+            return await self._through((owner, key), request, terms, exclusive, brief)
         except SessionLost:
-            return await self._through((owner, key), request, capabilities, exclusive, brief)
+            return await self._through((owner, key), request, terms, exclusive, brief)
 
     def roots_changed(self, key: str | None, owner: str) -> None:
         """Tell the sessions of a key that its caller has other roots now."""
@@ -105,12 +108,12 @@ class Sessions:
         await asyncio.gather(*(kept.aclose() for group in groups for kept in group.kept))
         await self._tasks.aclose()
 
-    async def _once(self, owner: str, request: Request, capabilities: Capabilities) -> Outcome:
+    async def _once(self, owner: str, request: Request, terms: Terms) -> Outcome:
         self._make_room(owner)
         self._once_of[owner] += 1
         session = None
         try:
-            session = await self._open_session(Ignore(self._completed), Terms(capabilities, private=True))
+            session = await self._open_session(Ignore(self._completed), terms)
             return await session.send(request)
         finally:
             self._once_of[owner] -= 1
@@ -119,43 +122,40 @@ class Sessions:
             if session is not None:
                 self._tasks.start(session.aclose(), "close session")
 
-    async def _through(
-        self, key: Key, request: Request, capabilities: Capabilities, exclusive: bool, brief: bool
-    ) -> Outcome:
+    async def _through(self, key: Key, request: Request, terms: Terms, exclusive: bool, brief: bool) -> Outcome:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(min(self._idle_seconds, BRIEFLY) if brief else self._idle_seconds)
         group.users += 1
         try:
             if not exclusive:
-                return await _send(self._free(key, group, capabilities, 1), request)
+                return await _send(self._free(key, group, terms, 1), request)
             closings = self._closings
             async with group.slots:
                 if self._closings != closings:
                     raise UpstreamUnavailable("was stopped")
-                return await _send(self._free(key, group, capabilities, 0), request)
+                return await _send(self._free(key, group, terms, 0), request)
         finally:
             group.users -= 1
             self._tidy(key, group)
 
-    def _free(self, key: Key, group: "_Group", capabilities: Capabilities, users: int) -> Kept:
+    def _free(self, key: Key, group: "_Group", terms: Terms, users: int) -> Kept:
         """Return a session with room for one more request, a new one where there is none.
 
         Args:
             key: Its key.
             group: The sessions of that key.
-            capabilities: What it declares.
+            terms: On which it is opened.
             users: 0 if it has to be unused, 1 if others may use it, too.
         """
         for kept in [kept for kept in group.kept if kept.over]:
             self._close(group, kept)
         for kept, declared in group.kept.items():
-            if declared == capabilities and (users or kept.idle_since is not None):
+            if declared == terms and (users or kept.idle_since is not None):
                 return kept
         self._make_room(key[0])
-        terms = Terms(capabilities, private=True)
         kept = Kept(lambda events: self._open_session(events, terms), self._completed)
-        group.kept[kept] = capabilities
+        group.kept[kept] = terms
         if self._sweep is None:
             self._sweep = self._tasks.start(self._close_idle(), "close idle sessions")
         return kept
@@ -211,7 +211,8 @@ class Sessions:
 
 
 class _Group:
-    """The sessions of one key with what each declares, and how many requests are about to use them.
+    """The sessions of one key with the terms of each, and how many requests are about to use them.
+
 
     Args:
         idle_seconds: How long one is kept unused.
@@ -221,7 +222,7 @@ class _Group:
 
     def __init__(self, idle_seconds: float) -> None:
         self.idle_seconds = idle_seconds
-        self.kept: dict[Kept, Capabilities] = {}
+        self.kept: dict[Kept, Terms] = {}
         self.slots = asyncio.Semaphore(MAX_EXCLUSIVE)
         self.users = 0
 

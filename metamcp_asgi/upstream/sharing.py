@@ -7,18 +7,21 @@ from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.upstream.request import Request, Session
 from metamcp_asgi.upstream.sessions import STRANGERS
 
-__all__ = ["Affinity", "Apart", "apart", "key_of", "owner_of"]
+__all__ = ["Affinity", "Apart", "apart", "key_of", "owner_of", "personal"]
 
 
 class Affinity(Struct, frozen=True):
-    """On whose behalf a request is made: a principal, ``None`` for strangers, and its client session, if it has one.
+    """On whose behalf a request is made.
 
-    ``task`` names the task of 2025-11-25 that it is about: servers know a task only in the session that began it.
+    A principal, ``None`` for strangers; its client session, if it has one; the user whose principal it is, if it is
+    anybody's. ``task`` names the task of 2025-11-25 that it is about: servers know a task only in the session that
+    began it.
     """
 
     principal: str | None = None
     session: str | None = None
     task: str | None = None
+    user: str | None = None
 
 
 class Apart(Struct, frozen=True):
@@ -49,6 +52,18 @@ def apart(sharing: Sharing, request: Request, main: Session) -> Apart | None:
         if not asks and (main.correlates or not logs):
             return None
     return Apart(request.capabilities if asks else NOTHING, exclusive=sharing == "auto" and not main.correlates)
+
+
+def personal(sharing: Sharing, request: Request, main: Session) -> Apart:
+    """Return what session a request needs at a server that knows each user by a grant of their own.
+
+    Args:
+        sharing: As configured; no session is shared by several users, whatever it says.
+        request: The request.
+        main: The session through which lists are read.
+    """
+    needed = apart(sharing, request, main)
+    return needed if needed is not None else Apart(NOTHING, exclusive=False)
 
 
 def key_of(sharing: Sharing, affinity: Affinity, *, exclusive: bool = False) -> str | None:

@@ -34,7 +34,9 @@ def catalogue(server: str, *, down: str = "", **lists: Sequence[Entry]) -> Any:
         method: Listing(tuple(sorted(lists.get(named.get(member, member), ()), key=lambda each: each.key)), 1e12, True)
         for method, member in LISTS.items()
     }
-    return SimpleNamespace(server=SimpleNamespace(name=server), lists=None if down else read, unavailable=down)
+    return SimpleNamespace(
+        server=SimpleNamespace(name=server, peer=None), lists=None if down else read, unavailable=down
+    )
 
 
 def tools(server: str, *names: str) -> Any:

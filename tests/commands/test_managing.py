@@ -13,7 +13,17 @@ import pytest
 
 from metamcp_asgi.admin.api.application import OPERATIONS
 from metamcp_asgi.cli import main
-from metamcp_asgi.commands.managing import audit, endpoints, keys, namespaces, servers, settings, tools
+from metamcp_asgi.commands.managing import (
+    audit,
+    clients,
+    consents,
+    endpoints,
+    keys,
+    namespaces,
+    servers,
+    settings,
+    tools,
+)
 from metamcp_asgi.commands.users import users
 from metamcp_asgi.commands.verbs import commands_of, group_of, verb_of
 from metamcp_asgi.settings import Settings
@@ -22,7 +32,18 @@ from tests.commands.conftest import ADMIN, MEMBER, Environ, Metamcp
 from tests.conftest import StartGateway
 from tests.places import ROOT
 
-GROUPS: tuple[click.Group, ...] = (servers, namespaces, tools, endpoints, keys, settings, audit, users)
+GROUPS: tuple[click.Group, ...] = (
+    servers,
+    namespaces,
+    tools,
+    endpoints,
+    keys,
+    clients,
+    consents,
+    settings,
+    audit,
+    users,
+)
 NOTHING = "/does/not/exist"
 ECHO = [sys.executable, str(ROOT / "tests" / "stdio_server.py")]
 

@@ -1,6 +1,6 @@
 """What the suite starts as the client of a scenario: tells the tests where its mock server is, and ends as they say.
 
-    python client_command.py PORT MOCK-SERVER-URL
+    python client_command.py SOCKET MOCK-SERVER-URL
 
 The client is in the process of the tests, which has long imported what it needs.
 """
@@ -10,8 +10,9 @@ import socket
 import sys
 
 
-def main(port: str, url: str) -> int:
-    with socket.create_connection(("127.0.0.1", int(port))) as tests, tests.makefile("rw") as stream:
+def main(path: str, url: str) -> int:
+    with socket.socket(socket.AF_UNIX) as tests, tests.makefile("rw") as stream:
+        tests.connect(path)
         print(url, os.environ.get("MCP_CONFORMANCE_CONTEXT", ""), file=stream, flush=True)
         return int(stream.readline() or 1)
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import shlex
 import sys
+import tempfile
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -122,9 +123,11 @@ async def client_of(
         writer.write(f"{code}\n".encode())
         writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
-        port = str(server.sockets[0].getsockname()[1])
-        yield shlex.join([sys.executable, "-I", "-S", str(COMMAND), port])
+    # No port: what still looks for the mock server of another scenario could find it there.
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/client"
+        async with await asyncio.start_unix_server(connected, path):
+            yield shlex.join([sys.executable, "-I", "-S", str(COMMAND), path])
 
 
 @pytest.mark.parametrize("processes", ["one process", "two workers"])

@@ -452,4 +452,6 @@ async def test_capabilities_by_revision(lab: Lab) -> None:
     for revision in ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"):
         told = (await lab.client().initialize(revision)).result()["capabilities"]
         expected = {k: v for k, v in everything.items() if revision != "2024-11-05" or k != "completions"}
+        if revision == "2025-11-25":
+            expected["tasks"] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
         assert told == expected, revision

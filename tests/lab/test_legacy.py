@@ -31,7 +31,8 @@ async def asked(session: Session, name: str, arguments: JSON, answers: dict[str,
         assert await exchange.head() == 200
         while "method" in (message := await exchange.message()):
             if "id" not in message:
-                assert message["method"] == "notifications/cancelled"  # of a question that is no longer asked
+                # Of a question that is no longer asked, and of a page with which the user is through.
+                assert message["method"] in ("notifications/cancelled", "notifications/elicitation/complete")
                 continue
             questions.append(message)
             told = await session.respond(message, **answers[message["method"]])

@@ -103,7 +103,7 @@ async def test_what_no_file_can_say_survives_an_apply(store: Store) -> None:
         await tx.add(ToolSetting(namespace_id=namespace.id, server_id=other.id, tool="t", enabled=False))
         endpoint = await tx.find(Endpoint, name="e")
         assert endpoint is not None
-        endpoint.oauth, endpoint.description = True, "kept"
+        endpoint.description = "kept"
         await tx.add(ApiKey(name="revoked", digest=b"x" * 32, prefix="sk", disabled=True))
     servers = {**DOCUMENT["mcpServers"], "other": {"command": "x"}}
     changed = document(mcpServers=servers, namespaces={"n": {"servers": ["time"]}})
@@ -114,7 +114,7 @@ async def test_what_no_file_can_say_survives_an_apply(store: Store) -> None:
         assert [row.tool for row in await tx.list(ToolSetting)] == ["t"]
         kept = await tx.find(Endpoint, name="e")
         assert kept is not None
-        assert (kept.oauth, kept.description) == (True, "kept")
+        assert kept.description == "kept"
         assert await tx.find(ApiKey, name="revoked") is not None
         unsaid = (await read_scope(tx, None)).unsaid
     assert "namespace n: server other is a member that is switched off" in unsaid

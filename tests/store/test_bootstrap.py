@@ -139,9 +139,10 @@ async def test_a_key_can_be_given(store: Store) -> None:
     assert "7f3a" not in report.problems[0]
 
 
-async def test_what_needed_oauth_is_not_open_without_it(store: Store) -> None:
+async def test_an_endpoint_with_oauth_alone_takes_no_keys_and_is_not_open(store: Store) -> None:
     await start(store, BOOTSTRAP_ENDPOINTS=[{"name": "e", "enable_auth": False, "enable_auth_oauth": True}])
-    assert (await rows(store, Endpoint))["e"].api_key_auth is True
+    row = (await rows(store, Endpoint))["e"]
+    assert (row.api_key_auth, row.oauth) == (False, True)
 
 
 async def test_an_endpoint_that_does_not_say_is_as_public_as_its_namespace(store: Store) -> None:

@@ -118,7 +118,11 @@ async def test_the_same_configuration_compiles_to_the_same_snapshot_from_a_file_
                 client_max_rate_strategy="principal",
             )
         )
-    assert await compiled(store) == compile_document(document, environ={})
+    found = await compiled(store)
+    # A database has a place for grants, so a server of whose authorization nothing is said may be connected.
+    assert found.servers["old"].grant is not None
+    servers = found.servers | {"old": replace(found.servers["old"], grant=None)}
+    assert replace(found, servers=servers) == compile_document(document, environ={})
 
 
 async def test_a_key_opens_what_its_owner_may_use(store: Store) -> None:

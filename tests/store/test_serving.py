@@ -24,6 +24,7 @@ from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.models import ApiKey, AuditEntry, Change, Endpoint, Membership, Namespace, Server, User
 from metamcp_asgi.store.repository import SYSTEM, Store
+from metamcp_asgi.store.schema import HEAD
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.source import StoreSource
 from tests.command import metamcp
@@ -304,8 +305,8 @@ def test_serve_refuses_what_it_cannot_use_and_says_what_to_do(postgres_url: Call
     code, said = command("serve", "mcp.json", "--database", url)
     assert (code, "choose one" in said) == (1, True)
     assert "empty" in command("db", "current", DATABASE_URL=url)[1]
-    assert "empty -> 0001" in command("db", "upgrade", DATABASE_URL=url)[1]
-    assert "0001 -> empty" in command("db", "downgrade", "base", "--yes", DATABASE_URL=url)[1]
+    assert f"empty -> {HEAD}" in command("db", "upgrade", DATABASE_URL=url)[1]
+    assert f"{HEAD} -> empty" in command("db", "downgrade", "base", "--yes", DATABASE_URL=url)[1]
     code, said = command("db", "upgrade", "9999", DATABASE_URL=url)
     assert (code, "9999" in said) == (1, True)
     assert "0 values" in command("secrets", "rotate")[1]

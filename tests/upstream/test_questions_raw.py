@@ -612,6 +612,16 @@ class TestModern:
             {"inputRequests": {"a": {"method": "ping"}}},
             {"inputRequests": {"a": {"params": {}}}},
             {"inputRequests": {"a": "elicitation/create"}},
+        ],
+    )
+    async def test_what_is_malformed_is_never_passed_on(self, up, result):
+        _, config = up
+        async with connected(config) as server:
+            assert failure(await server.send(call("need", Client(), FORM, **result), ADA)).code == -32603
+
+    @pytest.mark.parametrize(
+        "result",
+        [
             {"inputRequests": {"a": {"method": "sampling/createMessage", "params": {}}}},
             {"inputRequests": {"a": {"method": "elicitation/create", "params": {"mode": "url"}}}},
             {
@@ -622,10 +632,10 @@ class TestModern:
             },
         ],
     )
-    async def test_what_is_malformed_or_was_not_offered_is_never_passed_on(self, up, result):
+    async def test_what_was_not_offered_is_never_passed_on(self, up, result):
         _, config = up
         async with connected(config) as server:
-            assert failure(await server.send(call("need", Client(), FORM, **result), ADA)).code == -32603
+            assert failure(await server.send(call("need", Client(), FORM, **result), ADA)).code == -32021
 
     async def test_only_the_three_methods_may_ask(self, up):
         app, config = up

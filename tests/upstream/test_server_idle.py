@@ -43,7 +43,7 @@ class Opened:
 
 async def test_a_session_that_is_renewed_while_another_one_closes_slowly_is_not_lost():
     opened = Opened()
-    sessions = Sessions(opened, idle_seconds=0.1, limit=10)
+    sessions = Sessions(opened, 0.1, 10, lambda _: None)
     await sessions.send("slow", PING)
     await sessions.send("other", PING)
     slow, other = opened.all
@@ -63,7 +63,7 @@ async def test_a_session_that_is_renewed_while_another_one_closes_slowly_is_not_
 
 async def test_a_session_that_makes_room_while_another_one_closes_slowly_stops_nothing():
     opened = Opened()
-    sessions = Sessions(opened, idle_seconds=0.1, limit=2)
+    sessions = Sessions(opened, 0.1, 2, lambda _: None)
     for name in ("slow", "other"):
         await sessions.send(name, PING, owner=name)
     opened.all[0].may_close.clear()
@@ -77,7 +77,7 @@ async def test_a_session_that_makes_room_while_another_one_closes_slowly_stops_n
 
 async def test_renewals_do_not_add_up_to_more_and_more_tasks():
     opened = Opened()
-    sessions = Sessions(opened, idle_seconds=60, limit=10)
+    sessions = Sessions(opened, 60, 10, lambda _: None)
     await sessions.send("one", PING)
     before = len(asyncio.all_tasks())
     for _ in range(20):

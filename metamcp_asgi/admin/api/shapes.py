@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from metamcp_asgi.config.sensitive import in_args, in_url, masked
 from metamcp_asgi.config.snapshot import ClientStrategy, EraChoice, PrefixRule, Sharing, TransportKind
 from metamcp_asgi.store import models
+from metamcp_asgi.store.oauth_columns import oauth_document
 from metamcp_asgi.store.secrets import ServerSecrets
 
 __all__ = [
@@ -78,6 +79,9 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
     env_names: Sequence[str]
     header_names: Sequence[str]
     has_bearer_token: bool
+    oauth: Annotated[
+        Mapping[str, Any] | None, Meta(description="How tokens for it are got; null: as the server asks for.")
+    ]
     secrets_readable: Annotated[
         bool, Meta(description="False: their key is missing; set them again, or bring the key back.")
     ] = True
@@ -110,6 +114,7 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
             env_names=sorted(known.env),
             header_names=sorted(known.headers),
             has_bearer_token=known.bearer_token is not None,
+            oauth=row.oauth,
             secrets_readable=secrets is not None,
             env=known.env if include else UNSET,
             headers=known.headers if include else UNSET,
@@ -178,7 +183,7 @@ class Endpoint(Owned, frozen=True, kw_only=True, rename="camel"):
     description: str
     namespace_id: UUID
     api_key_auth: bool
-    oauth: bool
+    oauth: bool | dict[str, Any]
     query_param_auth: bool
     rate_limit: Rate | None
     client_rate_limit: ClientRate | None
@@ -202,7 +207,7 @@ class Endpoint(Owned, frozen=True, kw_only=True, rename="camel"):
             description=row.description,
             namespace_id=row.namespace_id,
             api_key_auth=row.api_key_auth,
-            oauth=row.oauth,
+            oauth=oauth_document(row),
             query_param_auth=row.query_param_auth,
             rate_limit=rate,
             client_rate_limit=client,

@@ -8,6 +8,7 @@ import msgspec
 
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.store.models import Endpoint, Namespace
+from metamcp_asgi.store.oauth_columns import oauth_columns, oauth_document
 from metamcp_asgi.store.policy import Acting, check_move, check_reach, may_see, new_owner
 from metamcp_asgi.store.services.fragments import endpoint_of, free_text
 from metamcp_asgi.store.services.inputs import EndpointChanges, Invalid, NewEndpoint, given
@@ -113,6 +114,7 @@ def _without_none(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _entry_of(row: Endpoint) -> dict[str, Any]:
     entry: dict[str, Any] = {"apiKeyAuth": row.api_key_auth, "queryParamAuth": row.query_param_auth}
+    entry["oauth"] = oauth_document(row)
     if row.max_rate is not None:
         entry["rateLimit"] = {"maxRate": row.max_rate, "maxRateSeconds": row.max_rate_seconds}
     if row.client_max_rate is not None:
@@ -128,6 +130,7 @@ def _columns(compiled: snapshot.Endpoint, values: Mapping[str, Any]) -> dict[str
     rate, client = compiled.rate_limit, compiled.client_rate_limit
     columns: dict[str, Any] = {
         "api_key_auth": compiled.api_key_auth,
+        **oauth_columns(compiled.oauth),
         "query_param_auth": compiled.query_param_auth,
         "max_rate": rate and rate.max_rate,
         "max_rate_seconds": rate and rate.seconds,
@@ -136,8 +139,6 @@ def _columns(compiled: snapshot.Endpoint, values: Mapping[str, Any]) -> dict[str
         "client_max_rate_strategy": client and client.strategy,
         "client_max_rate_header": client and client.header,
     }
-    if "oauth" in values:
-        columns["oauth"] = values["oauth"]
     if "description" in values:
         columns["description"] = free_text("description", values["description"])
     return columns

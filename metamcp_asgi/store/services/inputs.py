@@ -5,9 +5,9 @@ The names in JSON are those of the configuration file. Knows nothing of the stor
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from metamcp_asgi.config.snapshot import ClientStrategy
 from metamcp_asgi.store.errors import StoreError
@@ -22,6 +22,7 @@ __all__ = [
     "NewEndpoint",
     "NewKey",
     "NewNamespace",
+    "NewOAuthClient",
     "NewServer",
     "NewUser",
     "ServerChanges",
@@ -57,8 +58,8 @@ class _Input(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 class ServerChanges(_Input, frozen=True, kw_only=True):
     """Changes of a server, in the words of an entry of ``mcpServers``.
 
-    ``env`` and ``headers`` are merged by name, and ``null`` removes one (RFC 7396), so that nobody needs to know the
-    others; ``owner_id`` of ``null`` is public. With another ``type``, what does not go with it is dropped.
+    ``env``, ``headers`` and ``oauth`` are merged by name, and ``null`` removes one (RFC 7396), so that nobody needs to
+    know the others; ``owner_id`` of ``null`` is public. With another ``type``, what does not go with it is dropped.
     """
 
     name: str | UnsetType = UNSET
@@ -72,6 +73,12 @@ class ServerChanges(_Input, frozen=True, kw_only=True):
     url: str | UnsetType = UNSET
     headers: dict[str, str | None] | UnsetType = UNSET
     bearer_token: str | None | UnsetType = UNSET
+    oauth: Annotated[
+        dict[str, Any] | bool | None | UnsetType,
+        Meta(
+            description='How tokens for it are got, as in the file: JSON, such as {"grant": "user"}; false for never.'
+        ),
+    ] = UNSET
     era: str | UnsetType = UNSET
     sharing: str | UnsetType = UNSET
     timeout: float | UnsetType = UNSET
@@ -143,7 +150,7 @@ class EndpointChanges(_Input, frozen=True, kw_only=True):
     description: str | UnsetType = UNSET
     namespace_id: uuid.UUID | UnsetType = UNSET
     api_key_auth: bool | UnsetType = UNSET
-    oauth: bool | UnsetType = UNSET
+    oauth: bool | dict[str, Any] | UnsetType = UNSET
     query_param_auth: bool | UnsetType = UNSET
     rate_limit: RateLimitInput | None | UnsetType = UNSET
     client_rate_limit: ClientRateLimitInput | None | UnsetType = UNSET
@@ -168,6 +175,13 @@ class KeyChanges(_Input, frozen=True, kw_only=True):
 
 class NewKey(KeyChanges, frozen=True, kw_only=True):
     """A new key."""
+
+    name: str
+    owner_id: uuid.UUID | None | UnsetType = UNSET
+
+
+class NewOAuthClient(_Input, frozen=True, kw_only=True):
+    """A new OAuth client, which acts for its owner by itself."""
 
     name: str
     owner_id: uuid.UUID | None | UnsetType = UNSET

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from metamcp_asgi.config import snapshot
+from metamcp_asgi.config.grants import entry_of
+from metamcp_asgi.store.grants import spec_of
 from metamcp_asgi.store.models import Membership, Namespace, Server
 from metamcp_asgi.store.policy import Acting, check_change, check_launch, check_move, check_reach, new_owner, visible
 from metamcp_asgi.store.scope import server_columns
@@ -32,6 +34,7 @@ _KEYS: Final = {
     "url": "url",
     "headers": "headers",
     "bearer_token": "bearerToken",
+    "oauth": "oauth",
     "era": "era",
     "sharing": "sharing",
     "timeout": "timeout",
@@ -39,7 +42,7 @@ _KEYS: Final = {
 }
 """The key in an entry of ``mcpServers`` for each field of the input."""
 _LAUNCHING: Final = ("type", "command", "args", "env", "cwd")
-_REACHING: Final = ("url", "headers", "bearerToken")
+_REACHING: Final = ("url", "headers", "bearerToken", "oauth")
 
 
 async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> Server:
@@ -172,6 +175,8 @@ def _entry(row: Server, secrets: ServerSecrets) -> dict[str, Any]:
         own = {"command": row.command, "args": list(row.args), "env": dict(secrets.env), "cwd": row.cwd}
     else:
         own = {"url": row.url, "headers": dict(secrets.headers), "bearerToken": secrets.bearer_token}
+        if (grant := spec_of(row.oauth, secrets.client_secret, row.name)) is not None:
+            entry["oauth"] = entry_of(grant, secrets.client_secret)
     return entry | {key: value for key, value in own.items() if value}
 
 
@@ -189,7 +194,9 @@ def _merged(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
             # The case of a header's name does not matter, that of a variable does.
             same = str.lower if key == "headers" else str
             mentioned = {same(name) for name in value}
-            kept = {name: text for name, text in merged.get(key, {}).items() if same(name) not in mentioned}
+            before = merged.get(key)
+            known = before if isinstance(before, dict) else {}
+            kept = {name: text for name, text in known.items() if same(name) not in mentioned}
             value = kept | {name: text for name, text in value.items() if text is not None}
         if value is None or value in ({}, []):
             merged.pop(key, None)
@@ -204,5 +211,8 @@ def _is_stdio(kind: str) -> bool:
 
 def _secrets(config: snapshot.Server, entry: Mapping[str, Any]) -> ServerSecrets:
     return ServerSecrets(
-        env=dict(config.env), headers=dict(entry.get("headers", {})), bearer_token=entry.get("bearerToken")
+        env=dict(config.env),
+        headers=dict(entry.get("headers", {})),
+        bearer_token=entry.get("bearerToken"),
+        client_secret=config.grant.client_secret if config.grant is not None else None,
     )

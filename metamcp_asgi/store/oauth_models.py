@@ -1,0 +1,50 @@
+"""The tables of our own authorization server: what people granted to clients, and the keys that sign access tokens.
+
+Its clients are ``models.OAuthClient``. Knows nothing of the protocol.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, LargeBinary, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from metamcp_asgi.store.columns import Base, Json, Kept, UTCDateTime, now
+
+__all__ = ["OAuthGrant", "SigningKey"]
+
+
+class OAuthGrant(Kept, Base, kw_only=True):
+    """What one person let one client do, from the authorization code on; ``name`` is the client's.
+
+    Of the code there is only the digest, and no refresh token at all: those are sealed and carry a ``generation``, of
+    which only the latest is good. ``expires_at`` is when the code, and later the newest refresh token, ends.
+    """
+
+    __tablename__ = "oauth_grants"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    client_id: Mapped[str] = mapped_column(Text, index=True)
+    name: Mapped[str] = mapped_column(Text, default="")
+    scope: Mapped[str] = mapped_column(Text, default="")
+    audience: Mapped[str] = mapped_column(Text)
+    redirect_uri: Mapped[str] = mapped_column(Text)
+    code_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, repr=False)
+    code_challenge: Mapped[str] = mapped_column(String(128), repr=False)
+    redeemed_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+    generation: Mapped[int] = mapped_column(default=0)
+    rotated_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+    expires_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class SigningKey(Base, kw_only=True):
+    """A key that signs access tokens: ``sealed`` is its private half, ``public`` the JWK that everybody may see."""
+
+    __tablename__ = "oauth_keys"
+
+    kid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    public: Mapped[dict[str, Any]] = mapped_column(Json)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary, repr=False)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default_factory=now)

@@ -1,0 +1,93 @@
+"""Clients of our authorization server that people make, and what they granted to clients: told, made and ended.
+
+A client that somebody makes acts in its owner's place, by itself; its secret is told once. One that registered itself
+is an admin's to see and to remove. Knows nothing of the protocol.
+"""
+
+import secrets
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, true
+
+from metamcp_asgi.config.snapshot import digest_of
+from metamcp_asgi.store.columns import now
+from metamcp_asgi.store.errors import NotFound
+from metamcp_asgi.store.models import OAuthClient
+from metamcp_asgi.store.oauth_models import OAuthGrant
+from metamcp_asgi.store.policy import Acting, key_owner
+from metamcp_asgi.store.services.fragments import short_text
+from metamcp_asgi.store.services.inputs import Invalid, NewOAuthClient
+from metamcp_asgi.store.services.rows import check_owner, check_version
+from metamcp_asgi.store.transaction import Reader, Writer
+
+__all__ = ["clients", "create_client", "delete_client", "grants", "revoke_grant"]
+
+
+async def clients(tx: Reader, acting: Acting, *, after: Any = None, limit: int | None = None) -> Sequence[OAuthClient]:
+    """Return the clients that somebody may see, by name: all for an admin, else their own."""
+    where: ColumnElement[bool] = true() if acting.admin else OAuthClient.owner_id == acting.id
+    return await tx.list(OAuthClient, where, after=after, limit=limit)
+
+
+async def create_client(tx: Writer, acting: Acting, new: NewOAuthClient) -> tuple[OAuthClient, str]:
+    """Make a client that acts for its owner by itself, and return it with its secret, which cannot be had again.
+
+    Raises:
+        Forbidden: It would be for somebody else.
+        Invalid: A value is wrong, or it would be nobody's.
+    """
+    owner = key_owner(acting, new.owner_id)
+    if owner is None:
+        raise Invalid("ownerId", "must be a user, for whom the client acts")
+    await check_owner(tx, owner)
+    secret = f"mcp_secret_{secrets.token_urlsafe(32)}"
+    row = OAuthClient(
+        client_id=f"mcp_client_{secrets.token_urlsafe(16)}",
+        secret_digest=digest_of(secret),
+        name=short_text("name", new.name),
+        owner_id=owner,
+        attributes={"grant_types": ["client_credentials"], "token_endpoint_auth_method": "client_secret_basic"},
+    )
+    return await tx.add(row), secret
+
+
+async def delete_client(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: int | None = None) -> None:
+    """Remove a client, and end what was granted to it.
+
+    Raises:
+        NotFound: There is none that they may see.
+        Conflict: It has another version.
+    """
+    row = await tx.get(OAuthClient, identity)
+    if not acting.admin and (row.owner_id is None or row.owner_id != acting.id):
+        raise NotFound("oauth_client", identity)
+    check_version(row, version)
+    for grant in await tx.list(OAuthGrant, OAuthGrant.client_id == row.client_id, OAuthGrant.revoked_at.is_(None)):
+        grant.revoked_at = now()
+    await tx.delete(row)
+
+
+async def grants(tx: Reader, acting: Acting, *, after: Any = None, limit: int | None = None) -> Sequence[OAuthGrant]:
+    """Return the grants that are good, by the client's name: all for an admin, else their own."""
+    mine: ColumnElement[bool] = true() if acting.admin else OAuthGrant.user_id == acting.id
+
+    good = OAuthGrant.revoked_at.is_(None) & (OAuthGrant.expires_at > now())
+    return await tx.list(OAuthGrant, mine, good, after=after, limit=limit)
+
+
+async def revoke_grant(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: int | None = None) -> None:
+    """End a grant, and with it every token that it gave.
+
+    Raises:
+        NotFound: There is none that they may see.
+        Conflict: It has another version.
+    """
+    row = await tx.get(OAuthGrant, identity)
+    if not acting.admin and row.user_id != acting.id:
+        raise NotFound("oauth_grant", identity)
+    check_version(row, version)
+    if row.revoked_at is None:
+        row.revoked_at = now()
+        await tx.flush()

@@ -1,0 +1,59 @@
+"""One token against the keys of its issuer, by PyJWT; imported when the first token comes."""
+
+from typing import Any
+
+import jwt
+from jwt.exceptions import ExpiredSignatureError, PyJWTError
+
+from metamcp_asgi.asgi.bearer import Rejected
+from metamcp_asgi.tokens.keyset import ALGORITHMS, KeySet
+
+__all__ = ["verified"]
+
+LEEWAY = 30.0
+"""Seconds by which another issuer's clock may be ahead of ours; nothing is added to a token's life."""
+
+
+async def verified(token: bytes, keys: KeySet, issuer: str | None) -> dict[str, Any]:
+    """Return the claims of a token.
+
+    Args:
+        token: A JWT.
+        keys: The keys of its issuer.
+        issuer: Who must have issued it; ``None``: that is looked at elsewhere, because it is us.
+
+    Raises:
+        Rejected: Its signature, its times or its issuer are wrong.
+    """
+    try:
+        header = jwt.get_unverified_header(token)
+    except PyJWTError:
+        raise _invalid() from None
+    kid, algorithm = header.get("kid"), header.get("alg")
+    if algorithm not in ALGORITHMS or not (kid is None or isinstance(kid, str)) or "crit" in header:
+        raise _invalid()
+    # Of ours it is always said that it is one, so that nothing else that we may sign ever passes for it (RFC 9068 2.1).
+    if issuer is None and header.get("typ") != "at+jwt":
+        raise _invalid()
+    key = await keys.key(kid)
+    if key is None:
+        raise _invalid()
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            issuer=issuer,
+            leeway=LEEWAY,
+            options={"require": ["exp", "iss"], "verify_aud": False, "verify_exp": False},
+        )
+        float(claims["exp"])
+    except ExpiredSignatureError:
+        raise Rejected(401, "invalid_token", "The access token has expired") from None
+    except (PyJWTError, ValueError, TypeError):
+        raise _invalid() from None
+    return claims
+
+
+def _invalid() -> Rejected:
+    return Rejected(401, "invalid_token", "The access token is not valid", guessed=True)

@@ -1,0 +1,22 @@
+"""How tokens for a server are got."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+def upgrade() -> None:
+    """Go to this schema."""
+    op.add_column("servers", sa.Column("oauth", JSON, nullable=True))
+
+
+def downgrade() -> None:
+    """Go back to the one before."""
+    op.drop_column("servers", "oauth")

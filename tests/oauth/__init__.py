@@ -1,0 +1,1 @@
+"""OAuth: the resource server, our authorization server, somebody else's issuer."""

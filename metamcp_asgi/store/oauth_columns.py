@@ -21,7 +21,8 @@ def oauth_of(row: Endpoint | Row[Any]) -> OAuth | None:
     """Return what the columns of a row say; what is copied from MetaMCP has no options."""
     if not row.oauth:
         return None
-    return msgspec.convert(row.oauth_options or {"scopes": [BASE_SCOPE]}, OAuth)
+    options = {"scopes": [BASE_SCOPE]} if row.oauth_options is None else row.oauth_options
+    return msgspec.convert(options, OAuth)
 
 
 def oauth_document(row: Endpoint) -> bool | dict[str, Any]:

@@ -65,6 +65,15 @@ async def test_what_was_applied_is_there_and_can_be_exported(store: Store) -> No
     assert compile_document(exported.document, environ=exported.variables) == document()
 
 
+@pytest.mark.parametrize("oauth", [True, {"scopes": []}, {"scopes": ["files:write"]}])
+async def test_the_scopes_of_an_endpoint_stay_what_they_are_even_when_it_asks_for_none(
+    store: Store, oauth: Any
+) -> None:
+    wanted = document(endpoints={"e": {"namespace": "n", "apiKeyAuth": False, "oauth": oauth}}, apiKeys=[])
+    await applied(store, wanted)
+    assert await there(store) == wanted
+
+
 async def test_applying_again_changes_nothing(store: Store) -> None:
     await applied(store, document())
     revision = await store.revision()

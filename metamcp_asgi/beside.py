@@ -9,6 +9,8 @@ from metamcp_asgi.admin.api.access import Access
 from metamcp_asgi.admin.api.application import PREFIX, management_api
 from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.connect import CONNECT, connect_sites
+from metamcp_asgi.admin.pages.application import admin_pages
+from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import Snapshot
@@ -79,6 +81,7 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
     return {
         PREFIX: management,
         **people,
+        **admin_pages(Desk(source.opened, host.aggregator, host.reload), sessions, place, **guarded),
         **_connecting(source, host, sessions, place, guarded),
         **_authorizing(host, sessions, guarded),
     }

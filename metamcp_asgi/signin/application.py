@@ -4,8 +4,6 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,7 +14,7 @@ from metamcp_asgi.pages.forms import SameOrigin
 from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.place import Place
 from metamcp_asgi.pages.preferences import PREFERENCES, language_cookie, preferences
-from metamcp_asgi.pages.render import redirect, render
+from metamcp_asgi.pages.render import redirect
 from metamcp_asgi.pages.site import Faults, Visits
 from metamcp_asgi.pages.visit import LANGUAGES, visit_of
 from metamcp_asgi.signin.entrance import Entrance
@@ -27,7 +25,7 @@ from metamcp_asgi.signin.provider import OIDC, Provider
 from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.signin.sso import SingleSignOn
 
-__all__ = ["sign_in_sites"]
+__all__ = ["nowhere", "sign_in_sites"]
 
 _LOCALES: Final = ("en", "zh", "ko")
 """The languages of MetaMCP, with which the paths of its pages begin."""
@@ -66,7 +64,6 @@ def sign_in_sites(
     page = partial(for_people, sessions=sessions, place=place, hosts=hosts, origins=origins)
     public = page(router, required=False)
     localized = page(_without_locale, required=False)
-    start = Router([Route("/", _welcome)], redirect_slashes=False, default=nowhere)
     routes = JSONRoutes(entrance)
     api = [
         Route(f"{API}/sign-in/email", routes.sign_in, methods=["POST"]),
@@ -84,7 +81,6 @@ def sign_in_sites(
     answers = OriginGuard(answers, hosts=hosts, origins=origins)
     return {
         API: Visits(answers, place),
-        "/": page(start),
         "/login": public,
         "/register": public,
         "/sign-out": public,
@@ -101,10 +97,6 @@ async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
         Fault: Always (404).
     """
     raise Fault(404, N_("There is no such page."))
-
-
-async def _welcome(request: Request) -> Response:
-    return render(request.scope, "signin/welcome.html")
 
 
 async def _without_locale(scope: Scope, receive: Receive, send: Send) -> None:

@@ -47,7 +47,11 @@ def test_no_text_of_a_room_is_missing_in_its_catalogue_and_none_is_left_over(roo
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     "template",
-    [f"{room.name}/{path.name}" for room in ROOMS for path in sorted(room.glob("templates/*.html"))],
+    [
+        f"{room.name}/{path.relative_to(room / 'templates')}"
+        for room in ROOMS
+        for path in sorted(room.glob("templates/**/*.html"))
+    ],
 )
 def test_every_template_compiles_and_has_no_inline_script_or_style(template: str, language: str) -> None:
     made = environment(language)

@@ -1,0 +1,1 @@
+"""The admin pages: the management API for people, with a browser."""

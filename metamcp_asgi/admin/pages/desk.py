@@ -1,0 +1,120 @@
+"""What the pages do: operations of the management API, in the name of who is signed in.
+
+So a page can do nothing that the API can't, and decides nothing itself. Knows the route table and what a form is told
+when something is refused; knows nothing of any object, nor of how a page looks.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.types import Scope
+
+from metamcp_asgi.admin.api.application import OPERATIONS
+from metamcp_asgi.admin.api.body import Text, decode
+from metamcp_asgi.admin.api.operation import Ask, Operation, Reply, entity_tag
+from metamcp_asgi.admin.api.problem import Problem, problem_of
+from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.errors import MetaMCPError
+from metamcp_asgi.pages.fault import Fault
+from metamcp_asgi.signin.people import person
+from metamcp_asgi.store.repository import Store
+
+__all__ = ["Desk", "Refused"]
+
+_OPERATIONS: Final[Mapping[str, Operation]] = {operation.name: operation for operation in OPERATIONS}
+_CORRECTABLE: Final = (409, 412, 422)
+
+
+class Refused(Fault):
+    """An operation that was refused, in the API's words.
+
+    Args:
+        problem: Why.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        headers = {name.decode(): value.decode() for name, value in problem.headers}
+        super().__init__(problem.status, problem.detail, headers)
+        self.fields = {fault.pointer: fault.detail for fault in problem.errors if fault.pointer is not None}
+        """What is wrong with each field, by its JSON pointer in the body: ``/name``."""
+
+    @property
+    def correctable(self) -> bool:
+        """Whether the person can do something about it in the form that they sent."""
+        return self.status in _CORRECTABLE
+
+
+class Desk:
+    """Carries out operations.
+
+    Args:
+        store: Gives the open store.
+        aggregator: What runs.
+        reload: Has what runs know what has just been written.
+    """
+
+    def __init__(
+        self, store: Callable[[], Awaitable[Store]], aggregator: Aggregator, reload: Callable[[], Awaitable[object]]
+    ) -> None:
+        self.store = store
+        self.aggregator = aggregator
+        self.reload = reload
+
+    async def ask(
+        self,
+        scope: Scope,
+        name: str,
+        body: Mapping[str, Any] | Text | None = None,
+        *,
+        ids: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        version: int | str | None = None,
+    ) -> Reply:
+        """Carry out an operation, as the person who is signed in, and return what came of it.
+
+        Args:
+            scope: The request for the page.
+            name: The operation's name: ``updateServer``.
+            body: What it takes, with the names of the API's JSON.
+            ids: The parts of its path.
+            query: Its query parameters, texts being read as in a URL; those left out, or ``None``, have their defaults.
+            version: That of the object as the person saw it; ``None``: whichever there is.
+
+        Raises:
+            Refused: It was refused.
+        """
+        operation = _OPERATIONS[name]
+        try:
+            ask = Ask(
+                store=await self.store(),
+                aggregator=self.aggregator,
+                caller=person(scope).acting,
+                ids=ids or {},
+                query=_query(operation, query or {}),
+                condition="*" if version is None else entity_tag(version).decode(),
+            )
+            return await operation.run(ask, *_given(operation, body))
+        except Fault:
+            raise
+        except MetaMCPError as error:
+            raise Refused(problem_of(error)) from error
+
+
+def _given(operation: Operation, body: Mapping[str, Any] | Text | None) -> tuple[Any, ...]:
+    if operation.takes is None:
+        return ()
+    return (body,) if isinstance(body, Text) else (decode(msgspec.json.encode(body or {}), operation.takes),)
+
+
+def _query(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
+    values = {parameter.name: parameter.default for parameter in operation.query}
+    kinds = {parameter.name: parameter.kind for parameter in operation.query}
+    for name, value in given.items():
+        if value is None:
+            continue
+        try:
+            values[name] = msgspec.convert(value, kinds[name], strict=False)
+        except msgspec.ValidationError as error:
+            raise Problem(422, f"{name}: {error}.") from None
+    return values

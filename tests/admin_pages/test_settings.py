@@ -1,0 +1,48 @@
+"""The overview, the settings and the audit, as an admin and as a member find them."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.admin_pages.visits import person, picture, signed_in
+from tests.signin.people import MEL, House
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_an_admin_changes_a_setting_and_finds_it_in_the_audit(browser: Browser, shared_home: House) -> None:
+    async with signed_in(browser, shared_home) as page:
+        await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        await picture(page, "overview")
+        await page.get_by_role("link", name="Settings").click()
+        box = page.get_by_label("Members may make things public")
+        await expect(box).not_to_be_checked()
+        await box.check()
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("status")).to_have_text("The settings were saved.")
+        await expect(box).to_be_checked()
+        await picture(page, "settings")
+        await page.get_by_role("link", name="Audit").click()
+        await expect(page.get_by_role("row").filter(has_text="membersMayCreatePublic").first).to_be_visible()
+        await picture(page, "audit")
+
+
+async def test_a_member_is_neither_shown_nor_told_what_is_for_admins(shared_home: House) -> None:
+    mel = await person(shared_home, MEL)
+    assert "/settings" not in (await mel.get("/")).text
+    for path in ("/settings", "/audit"):
+        assert (await mel.get(path)).status_code == 403
+    assert (await mel.send("/settings", version="x", allowSignup="on")).status_code == 403
+
+
+async def test_settings_that_somebody_else_changed_meanwhile_are_not_overwritten(shared_home: House) -> None:
+    ada = await person(shared_home)
+    answer = await ada.send("/settings", version="of-yesterday")
+    assert answer.status_code == 422
+    assert "changed by somebody else" in answer.text
+
+
+async def test_nobody_sees_a_page_without_signing_in(shared_home: House) -> None:
+    for path in ("/", "/settings", "/audit"):
+        answer = await shared_home.visitor().get(path)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/login")

@@ -49,9 +49,11 @@ def routes(desk: Desk) -> list[BaseRoute]:
         known = read.body
         if request.method == "POST":
             form = form_of(scope)
-            known = {name: name in form for name in known}
+            wanted = {name: name in form for name in known}
+            changes = {name: value for name, value in wanted.items() if value != known[name]}
+            known = wanted
             try:
-                await desk.ask(scope, "updateSettings", known, version=form["version"])
+                await desk.ask(scope, "updateSettings", changes, version=form["version"])
             except Refused as refused:
                 if not refused.correctable:
                     raise

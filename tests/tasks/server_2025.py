@@ -7,13 +7,20 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import mcp.types as types
 from mcp.server.experimental.task_context import ServerTaskContext
+from mcp.server.experimental.task_support import TaskSupport
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+
+# SDK 1.30 keeps the task group of one session for all of them, and each that ends takes it away from the others. Here
+# each session has its own.
+group: ContextVar[Any] = ContextVar("group", default=None)
+TaskSupport._task_group = property(lambda _: group.get(), lambda _, new: group.set(new))  # type: ignore[assignment]
 
 server: Server[Any, Any] = Server("tasks")
 support = server.experimental.enable_tasks()

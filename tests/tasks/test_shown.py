@@ -20,7 +20,7 @@ def client_of(tasks: Gateway, caller: str) -> Client:
 
 async def started(client: Client, tool: str, meta: object = ABLE, **arguments: str) -> str:
     result = (await client.call(tool, arguments, meta=meta)).result()
-    assert (result["resultType"], result["status"]) == ("task", "working"), result
+    assert (result["resultType"], result.get("status")) == ("task", "working"), result
     return str(result["taskId"])
 
 

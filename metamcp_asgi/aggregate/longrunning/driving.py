@@ -91,6 +91,7 @@ class _Following:
         self._task = task
         self._capabilities = capabilities
         self._looks = 0
+        self._waiting: asyncio.Task[Outcome] | None = None
         if call.begun is not None:
             call.begun()
 
@@ -105,6 +106,8 @@ class _Following:
         except asyncio.CancelledError:
             await self._cancel()
             raise
+        finally:
+            await self._stop_waiting()
 
     async def legacy(self) -> Outcome:
         """Wait for the result, which the server gives when the task has ended, and asks for input before that."""
@@ -158,7 +161,8 @@ class _Following:
 
         Meanwhile the task is looked at, for what its server says of its status.
         """
-        waiting = asyncio.ensure_future(self._send(TASK_RESULT))
+        await self._stop_waiting()
+        waiting = self._waiting = asyncio.create_task(self._send(TASK_RESULT))
         pause = FIRST_POLL
         try:
             while not waiting.done():
@@ -171,12 +175,9 @@ class _Following:
                     return await self._send(TASK_RESULT)
                 if look.status == "input_required" and not self._can_ask:
                     return None
-            return await waiting
+            return waiting.result()
         except UpstreamTimeout:
             return None
-        finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
 
     async def _look(self) -> "Told | Failure":
         outcome = await self._send("tasks/get")
@@ -211,19 +212,32 @@ class _Following:
         outcome = await self._send("tasks/update", inputResponses=Raw(encode(answers)))
         return outcome if isinstance(outcome, Failure) else None
 
-    def _send(self, method: str, **params: Raw) -> Awaitable[Outcome]:
+    async def _send(self, method: str, **params: Raw) -> Outcome:
         call, task = self._call, self._task.taskId
         told: Members = {"taskId": Raw(encode(task)), **params}
         # With its client, because the terms of the session are those of what may be asked.
         request = Request(
             method, told, name=task, hops=call.onward, capabilities=self._capabilities, ask=call.ask, trace=call.trace
         )
-        return self._server.send(request, call.affinity)
+        return await self._server.send(request, call.affinity)
 
     async def _cancel(self) -> None:
+        """Cancel the task, which ends the wait for its result, too.
+
+        That wait is taken back only if its server forgets it: a server made with version 1 of the Python SDK can fall
+        silent for good when a request is cancelled while it answers it.
+        """
         with contextlib.suppress(UpstreamError, TimeoutError):
             async with asyncio.timeout(GOODBYE):
                 await self._send("tasks/cancel")
+                if self._waiting is not None:
+                    await asyncio.wait({self._waiting})
+
+    async def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.gather(self._waiting, return_exceptions=True)
+            self._waiting = None
 
 
 def _without_result(task: Told) -> Outcome:

@@ -34,6 +34,7 @@ _HELP: Final[Mapping[str, str]] = {
     "env": "A variable; without =VALUE, as it is in this environment.",
     "era": "auto, modern or legacy.",
     "expires_at": "Until when it is valid: 2030-01-31T00:00:00Z.",
+    "grace_seconds": "For how many seconds the key before is still good.  [default: 86400]",
     "headers": "A header of every request.",
     "middlewares": 'A middleware, in order: its name, or {"name": {options}}.',
     "name": "What it is called.",

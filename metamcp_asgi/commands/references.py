@@ -66,6 +66,8 @@ class Names:
         """
         if _ID.fullmatch(text):
             return text.lower()
+        if collection not in _NAMES:
+            raise Refused(404, f"there is no {singular(collection)} {text}; give its id")
         field = _NAMES[collection]
         wanted = text.strip().lower() if collection == "users" else text
         items = await self._items(collection)

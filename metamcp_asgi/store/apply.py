@@ -6,7 +6,7 @@ files.
 
 import os
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from metamcp_asgi.config import snapshot as compiled
 from metamcp_asgi.config.plan import Change, difference
@@ -19,6 +19,9 @@ from metamcp_asgi.store.scope import Scope, read_scope, server_columns
 from metamcp_asgi.store.transaction import Writer
 
 __all__ = ["apply", "planned"]
+
+_REPLACED: Final = {"prefix": "", "previous_digest": None, "previous_until": None}
+"""What becomes of a key whose digest is replaced: its beginning is not known, and no key before it is good."""
 
 
 def planned(scope: Scope, wanted: Snapshot, *, prune: bool) -> list[Change]:
@@ -206,7 +209,7 @@ class _Applying:
         else:
             # The file says that it is a key, so it is one again if it was switched off.
             columns |= {"disabled": False, "expires_at": None}
-            _assign(row, columns if row.digest == wanted.digest else {**columns, "prefix": ""})
+            _assign(row, columns if row.digest == wanted.digest else {**columns, **_REPLACED})
 
 
 def _assign(row: Any, columns: dict[str, Any]) -> None:

@@ -58,7 +58,16 @@ KINDS: Final[dict[type, str]] = {
 """The kinds of rows that people change, under the names that errors and audit entries call them."""
 
 _SECRET: Final = frozenset(
-    {"secrets", "sealed", "password_hash", "digest", "secret_digest", "code_digest", "code_challenge"}
+    {
+        "secrets",
+        "sealed",
+        "password_hash",
+        "digest",
+        "previous_digest",
+        "secret_digest",
+        "code_digest",
+        "code_challenge",
+    }
 )
 _BOOKKEEPING: Final = frozenset({"id", "version", "created_at", "updated_at"})
 

@@ -58,13 +58,14 @@ class EndpointRow(Struct, frozen=True, kw_only=True):
 
 
 class KeyRow(Struct, frozen=True, kw_only=True):
-    """A key; ``endpoints`` are the ids that it is restricted to."""
+    """A key; ``endpoints`` are the ids that it is restricted to, ``previous`` the digest before and its end."""
 
     owner: uuid.UUID | None
     digest: bytes
     principal: Principal
     endpoints: frozenset[uuid.UUID] | None
     expires_at: datetime | None
+    previous: tuple[bytes, datetime] | None = None
 
 
 class ClientRow(Struct, frozen=True, kw_only=True):
@@ -115,7 +116,12 @@ class Compiler:
                 if key.expires_at <= now:
                     continue
                 expiry = key.expires_at if expiry is None else min(expiry, key.expires_at)
-            keys[key.digest] = self._key(identity, key, opened, endpoints)
+            keys[key.digest] = made = self._key(identity, key, opened, endpoints)
+            if key.previous is not None and key.previous[1] > now:
+                digest, until = key.previous
+                # The same principal, so that sessions outlast the rotation; never in the place of a key of today.
+                keys.setdefault(digest, replace(made, digest=digest))
+                expiry = until if expiry is None else min(expiry, until)
         snapshot = Snapshot(
             servers={row.known_as: row.config for row in sorted(self.servers.values(), key=lambda row: row.known_as)},
             namespaces=dict(sorted((self.namespaces[identity].known_as, n) for identity, n in namespaces.items())),

@@ -121,8 +121,17 @@ class Loader:
             rows = await _rows(tx, select(*Endpoint.__table__.columns), Endpoint.id, changed["endpoint"])
             _put(compiler.endpoints, changed["endpoint"], {row.id: _endpoint(row) for row in rows})
         if "api_key" in changed:
-            columns = (ApiKey.id, ApiKey.owner_id, ApiKey.name, ApiKey.digest, ApiKey.endpoint_ids, ApiKey.expires_at)
-            query = select(*columns).where(ApiKey.disabled.is_(False))
+            names = (
+                "id",
+                "owner_id",
+                "name",
+                "digest",
+                "endpoint_ids",
+                "expires_at",
+                "previous_digest",
+                "previous_until",
+            )
+            query = select(*(getattr(ApiKey, name) for name in names)).where(ApiKey.disabled.is_(False))
             rows = await _rows(tx, query, ApiKey.id, changed["api_key"])
             _put(compiler.keys, changed["api_key"], {row.id: _key(row) for row in rows})
         if "oauth_client" in changed:
@@ -253,4 +262,5 @@ def _key(row: Row[Any]) -> KeyRow:
         ),
         endpoints=None if row.endpoint_ids is None else frozenset(map(uuid.UUID, row.endpoint_ids)),
         expires_at=row.expires_at,
+        previous=None if row.previous_digest is None else (row.previous_digest, row.previous_until),
     )

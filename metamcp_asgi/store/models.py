@@ -193,7 +193,8 @@ class ApiKey(Kept, Base, kw_only=True):
     """An API key, kept as its digest (``digest_of``) and the beginning that people recognise it by.
 
     ``endpoint_ids`` restricts it to these endpoints, as texts; ``None`` means all that its owner may use.
-    ``admin`` lets it manage things, with its owner's rights.
+    ``admin`` lets it manage things, with its owner's rights. The key that it was before it was rotated is as good
+    until ``previous_until``.
     """
 
     __tablename__ = "api_keys"
@@ -208,6 +209,8 @@ class ApiKey(Kept, Base, kw_only=True):
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
     last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
     disabled: Mapped[bool] = mapped_column(default=False)
+    previous_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), default=None, index=True, repr=False)
+    previous_until: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
 
 
 class Setting(Base, kw_only=True):

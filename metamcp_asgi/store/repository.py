@@ -166,7 +166,7 @@ class Store:
         assert isinstance(keys, Table)
         noted = (
             keys.update()
-            .where(keys.c.digest == bindparam("key"))
+            .where(or_(keys.c.digest == bindparam("key"), keys.c.previous_digest == bindparam("key")))
             .where(or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < at))
             .values(last_used_at=at, updated_at=keys.c.updated_at)
         )

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from metamcp_asgi.store.models import Namespace
+from metamcp_asgi.store.models import Namespace, User
 from metamcp_asgi.store.repository import SYSTEM, Store
-from tests.admin.managed import Managed
+from metamcp_asgi.store.services import web_sessions
+from tests.admin.managed import MEMBER, Managed
 from tests.databases import SECRET
 
 NOWHERE = "http://127.0.0.1:9/mcp"
@@ -89,6 +90,90 @@ async def test_a_key_is_shown_once_and_then_only_its_beginning(any_api: Managed)
     assert (changed["disabled"], changed["name"]) == (True, "old laptop")
     assert (await any_api.send("DELETE", path, match="*")).status_code == 204
     assert [body for body in any_api.bodies if text in body] == any_api.bodies[:1]
+
+
+async def test_a_key_is_rotated_and_the_one_before_is_good_for_a_while(any_api: Managed) -> None:
+    made = await any_api.make("/keys", {"name": "laptop", "admin": True})
+    path = f"/keys/{made['id']}"
+    used: dict[str, Any] = {"match": f'"{made["version"]}"'}
+    rotated = await any_api.send("POST", f"{path}/rotate", {"graceSeconds": 3600}, **used)
+    assert rotated.status_code == 200, rotated.text
+    again = rotated.json()
+    first, second = made["key"], again["key"]
+    assert second.startswith(again["prefix"])
+    assert again["previousUntil"] > made["createdAt"]
+    assert (again["id"], again["name"], first != second) == (made["id"], "laptop", True)
+    assert (await any_api.send("POST", f"{path}/rotate", {}, **used)).status_code == 412, "by who saw the old one"
+    await any_api.gateway.reload()
+    assert (await any_api.get("/me", key=first))["name"] == "ada@example.com"
+    assert await any_api.get("/me", key=first) == await any_api.get("/me", key=second)
+
+    last = (await any_api.send("POST", f"{path}/rotate", {"graceSeconds": 0}, match="*")).json()
+    assert last["previousUntil"] is None
+    await any_api.gateway.reload()
+    for text in (first, second):
+        assert (await any_api.send("GET", "/me", key=text)).status_code == 401
+    assert len([body for body in any_api.bodies if second in body]) == 1, "told once"
+    (told, _) = [e for e in (await any_api.get("/audit", params={"object": made["id"]}))["items"] if e["before"]]
+    assert told["after"]["digest"] == told["before"]["previous_digest"] == "(secret)"
+
+
+async def test_endpoints_and_keys_are_found_by_a_part_of_what_is_shown(any_api: Managed) -> None:
+    namespaces = [await any_api.make("/namespaces", {"name": name}) for name in ("all", "some")]
+    for index, name in enumerate(("tools-a", "Tools_b", "other")):
+        body = {"name": name, "namespaceId": namespaces[index % 2]["id"], "description": f"number {index}"}
+        endpoint = await any_api.make("/endpoints", body)
+        await any_api.make("/keys", {"name": f"for {name}", "endpointIds": [endpoint["id"]]})
+    assert (endpoint["namespace"], endpoint["owner"]) == ("all", "ada@example.com")
+
+    async def found(path: str, **asked: str) -> list[str]:
+        return [each["name"] for each in (await any_api.get(path, params=asked))["items"]]
+
+    assert await found("/endpoints", search="TOOLS") == ["Tools_b", "tools-a"]
+    assert await found("/endpoints", search="number 2") == ["other"]
+    assert await found("/endpoints", search="s_") == ["Tools_b"], "not a pattern"
+    assert await found("/endpoints", namespace=namespaces[1]["id"]) == ["Tools_b"]
+    assert await found("/keys", search="for t") == ["for Tools_b", "for tools-a"]
+    (key,) = (await any_api.get("/keys", params={"search": "for other"}))["items"]
+    assert (key["endpoints"], key["owner"]) == (["other"], "ada@example.com")
+    await any_api.send("DELETE", f"/endpoints/{endpoint['id']}", match="*")
+    assert (await any_api.get(f"/keys/{key['id']}"))["endpoints"] == []
+
+
+async def test_nobody_gets_the_key_of_somebody_else_by_rotating_it(any_api: Managed) -> None:
+    made = await any_api.make("/keys", {"name": "phone"}, key=MEMBER)
+    refused = await any_api.send("POST", f"/keys/{made['id']}/rotate", {}, match="*")
+    assert refused.status_code == 403
+    public = await any_api.make("/keys", {"name": "all", "ownerId": None})
+    refused = await any_api.send("POST", f"/keys/{public['id']}/rotate", {}, match="*", key=MEMBER)
+    assert refused.status_code == 403
+    wrong = await any_api.send("POST", f"/keys/{made['id']}/rotate", {"graceSeconds": 1e9}, match="*", key=MEMBER)
+    assert wrong.status_code == 422
+
+
+async def test_the_sessions_of_a_user_are_listed_and_ended_one_by_one(any_api: Managed) -> None:
+    store = await Store.open(any_api.url, environ={}, secret_keys=(SECRET,))
+    async with store.write(SYSTEM) as tx:
+        mel = await tx.get(User, uuid.UUID(any_api.ids["mel"]))
+        rows = [await web_sessions.begin(tx, mel, bytes([each]) * 32, "password") for each in range(4)]
+        over = rows.pop()
+        over.expires_at = over.created_at
+    await store.aclose()
+    path = f"/users/{any_api.ids['mel']}/sessions"
+    listed = (await any_api.get(path, key=MEMBER))["items"]
+    assert {each["id"] for each in listed} == {str(row.id) for row in rows}
+    assert "digest" not in listed[0]
+    one, two, three = (row.id for row in rows)
+    assert (await any_api.send("DELETE", f"{path}/{one}", key=MEMBER)).status_code == 204
+    assert (await any_api.send("DELETE", f"{path}/{one}", key=MEMBER)).status_code == 404
+    assert (await any_api.send("DELETE", f"{path}?but={three}")).status_code == 204
+    assert [each["id"] for each in (await any_api.get(path))["items"]] == [str(three)], two
+    theirs = f"/users/{any_api.ids['ada']}/sessions"
+    for method, where in (("GET", theirs), ("DELETE", theirs), ("DELETE", f"{theirs}/{three}")):
+        assert (await any_api.send(method, where, key=MEMBER)).status_code == 404
+    password = {"password": "a long new password", "session": str(three)}
+    assert (await any_api.send("POST", path.replace("sessions", "password"), password)).status_code == 204
+    assert len((await any_api.get(path))["items"]) == 1
 
 
 async def test_a_user_is_added_changed_and_removed(any_api: Managed) -> None:

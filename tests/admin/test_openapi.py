@@ -36,11 +36,11 @@ async def test_the_document_has_every_operation_and_strict_bodies(api: Managed) 
     new = document["components"]["schemas"]["NewServer"]
     assert new["additionalProperties"] is False
     assert new["required"] == ["name"]
-    # What is ended as a whole has no version of its own.
+    # Sessions have no versions.
     changing = [
         operation
         for (method, path), operation in described.items()
-        if method in ("PATCH", "DELETE") and not path.endswith("/sessions")
+        if method in ("PATCH", "DELETE") and "/sessions" not in path
     ]
     assert all(any(each["name"] == "If-Match" for each in operation["parameters"]) for operation in changing)
 
@@ -61,7 +61,7 @@ async def test_no_input_makes_it_fail_and_its_answers_are_as_described(
             *("--header", f"X-API-Key: {ADMIN}", "--header", "If-Match: *", "--checks", checks, "--seed", "1"),
             *("--phases", os.environ.get("SCHEMATHESIS_PHASES", "fuzzing"), "--no-color"),
             *("--max-examples", os.environ.get("SCHEMATHESIS_EXAMPLES", "2")),
-            *("--exclude-operation-id-regex", "^(update|delete)(Key|User)$"),
+            *("--exclude-operation-id-regex", "^((update|delete)(Key|User)|rotateKey)$"),
         ]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=tmp_path

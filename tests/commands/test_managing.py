@@ -155,6 +155,9 @@ def test_a_key_is_shown_once(anywhere: Metamcp) -> None:
     assert next(line for line in listed.splitlines() if line.startswith("laptop")).split()[1] == f"{key[:10]}..."
     scripted = anywhere("keys", "create", "--name", "phone", "--json")
     assert json.loads(scripted.stdout)["key"].startswith("sk_mt_")
+    again = anywhere.json("keys", "rotate", "laptop", "--grace-seconds", "60")
+    assert again["key"] != key
+    assert again["previousUntil"] is not None
     assert anywhere.said("keys", "delete", "laptop") == "deleted laptop\n"
 
 
@@ -199,6 +202,9 @@ def test_users_are_managed(anywhere: Metamcp) -> None:
     assert anywhere.said("users", "passwd", "bob@example.com", "--password-stdin", text=f"{horse}s") != ""
     assert anywhere.json("users", "get", "BOB@example.com")["hasPassword"] is True
     assert anywhere.json("users", "update", "bob@example.com", "--name", "Bob")["name"] == "Bob"
+    anywhere.said("users", "sessions", "bob@example.com")
+    assert "give its id" in anywhere.error("users", "end-session", "bob@example.com", "laptop")
+    anywhere.said("users", "end-sessions", "bob@example.com")
     anywhere.said("users", "disable", "bob@example.com")
     assert anywhere.said("users", "list").splitlines()[2].split() == ["bob@example.com", "Bob", "admin", "disabled"]
     assert anywhere.said("users", "delete", "bob@example.com") == "deleted bob@example.com\n"

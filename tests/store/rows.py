@@ -54,6 +54,8 @@ async def one_of_each(store: Store) -> dict[str, uuid.UUID]:
                 owner_id=user.id,
                 endpoint_ids=[str(endpoint.id)],
                 expires_at=datetime(2100, 1, 1, tzinfo=UTC),
+                previous_digest=digest_of("sk_mt_before"),
+                previous_until=datetime(2100, 1, 1, tzinfo=UTC),
             )
         )
         await tx.add(Setting(key="registration", value={"open": False}))

@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.store import schema
 from metamcp_asgi.store.columns import Base
 from metamcp_asgi.store.engine import connect, database_url
-from metamcp_asgi.store.models import Server
+from metamcp_asgi.store.models import ApiKey, Server
 from metamcp_asgi.store.repository import Store
+from metamcp_asgi.store.services import keys
 from tests.databases import SECRET
 from tests.store.rows import SECRETS, one_of_each
 
@@ -60,6 +62,30 @@ async def test_down_and_up_again_with_rows_in_every_table(database: Callable[[],
     await schema.upgrade(store.engine)
     async with store.read() as tx:
         assert tx.secrets(await tx.get(Server, ids["Server"])) == SECRETS
+    await store.aclose()
+
+
+async def test_a_key_outlasts_the_way_down_and_up_again_what_it_was_before_does_not(
+    database: Callable[[], str],
+) -> None:
+    url = database()
+    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    ids = await one_of_each(store)
+    await store.aclose()
+    engine = engine_of(url)
+    await schema.downgrade(engine, "0004")
+    async with engine.connect() as connection:
+        (row,) = (await connection.execute(text("SELECT * FROM api_keys"))).mappings()
+    assert (row["name"], bytes(row["digest"])) == ("laptop", digest_of("sk_mt_laptop"))
+    assert not {name for name in row if name.startswith("previous")}
+    await schema.upgrade(engine)
+    await engine.dispose()
+    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    async with store.read() as tx:
+        key = await tx.get(ApiKey, ids["ApiKey"])
+        assert await keys.of_digest(tx, digest_of("sk_mt_laptop")) is key
+        assert await keys.of_digest(tx, digest_of("sk_mt_before")) is None
+    assert (key.previous_digest, key.previous_until) == (None, None)
     await store.aclose()
 
 

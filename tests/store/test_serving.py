@@ -11,6 +11,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,9 +24,12 @@ from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.models import ApiKey, AuditEntry, Change, Endpoint, Membership, Namespace, Server, User
+from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.repository import SYSTEM, Store
 from metamcp_asgi.store.schema import HEAD
 from metamcp_asgi.store.secrets import ServerSecrets
+from metamcp_asgi.store.services import keys
+from metamcp_asgi.store.services.inputs import Rotation
 from metamcp_asgi.store.source import StoreSource
 from tests.command import metamcp
 from tests.databases import SECRET
@@ -118,6 +122,13 @@ async def opened(database: Callable[[], str]) -> AsyncIterator[tuple[str, Store]
     await store.aclose()
 
 
+async def rotate(store: Store, key: uuid.UUID, *, grace_seconds: int) -> str:
+    """Returns another text for a key."""
+    async with store.write(COMMAND_LINE) as tx:
+        _, made = await keys.rotate(tx, COMMAND_LINE, key, Rotation(grace_seconds=grace_seconds))
+    return made
+
+
 async def publish(store: Store, name: str, **more: object) -> None:
     async with store.write(SYSTEM) as tx:
         namespace = await tx.add(Namespace(name=name))
@@ -148,26 +159,42 @@ async def test_what_is_written_is_served_by_every_process_at_once(
         for origin in (one, other):
             body = await until(origin, "tools", 200, KEY)
             assert [tool["name"] for tool in json.loads(body)["result"]["tools"]] == ["s__from_a_secret"]
+        rotated = await rotate(store, key.id, grace_seconds=3600)
+        await asyncio.gather(until(one, "tools", 200, rotated), until(other, "tools", 200, rotated))
+        for origin in (one, other):
+            assert (await asyncio.to_thread(status, origin, "tools", KEY))[0] == 200, "good for an hour"
+        last = await rotate(store, key.id, grace_seconds=0)
+        await asyncio.gather(*(until(origin, "tools", 401, each) for origin in (one, other) for each in (KEY, rotated)))
+        await asyncio.gather(until(one, "tools", 200, last), until(other, "tools", 200, last))
+        begin = time.monotonic()
         async with store.write(SYSTEM) as tx:
             (await tx.get(ApiKey, key.id)).disabled = True
-        await asyncio.gather(until(one, "tools", 401, KEY), until(other, "tools", 401, KEY))
+        await asyncio.gather(until(one, "tools", 401, last), until(other, "tools", 401, last))
+        with capsys.disabled():
+            print(f"two processes refused a key within {time.monotonic() - begin:.2f} s")
 
 
-async def test_a_key_ends_by_itself_when_it_expires(opened: tuple[str, Store]) -> None:
+@pytest.mark.parametrize(
+    ("column", "left"), [("expires_at", 0), ("previous_until", 1)], ids=["expiry", "what it was before"]
+)
+async def test_a_key_ends_by_itself_when_its_time_is_over(opened: tuple[str, Store], column: str, left: int) -> None:
     url, store = opened
     await publish(store, "tools")
     source = StoreSource(url, environ={}, secret_keys=(SECRET,))
     assert len((await source.reload()).keys) == 0
     async with store.write(SYSTEM) as tx:
-        soon = now() + timedelta(seconds=1)
-        await tx.add(ApiKey(name="k", digest=digest_of(KEY), prefix=KEY[:5], expires_at=soon))
+        key = ApiKey(name="k", digest=digest_of(KEY), prefix=KEY[:5])
+        if column == "previous_until":
+            key.previous_digest = digest_of("sk_mt_before")
+        setattr(key, column, now() + timedelta(seconds=1))
+        await tx.add(key)
     seen = []
     async with asyncio.timeout(20), contextlib.aclosing(source.changes()) as changes:
         async for _ in changes:
             seen.append(len((await source.reload()).keys))
             if len(seen) == 2:
                 break
-    assert seen == [1, 0]
+    assert seen == [left + 1, left]
     await source.aclose()
 
 

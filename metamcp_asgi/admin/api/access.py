@@ -20,9 +20,10 @@ from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.config.snapshot import Key, digest_of
 from metamcp_asgi.pages.forms import is_foreign
 from metamcp_asgi.signin.sessions import Sessions
-from metamcp_asgi.store.models import ApiKey, User
+from metamcp_asgi.store.models import User
 from metamcp_asgi.store.policy import Acting, Forbidden, acting_key, check_admin
 from metamcp_asgi.store.repository import Store
+from metamcp_asgi.store.services import keys
 
 __all__ = ["Access", "secrets_included"]
 
@@ -78,7 +79,7 @@ class Access:
         if known is None or not hmac.compare_digest(known.digest, digest):
             self._failed(scope)
         async with store.read() as tx:
-            key = await tx.find(ApiKey, digest=digest)
+            key = await keys.of_digest(tx, digest)
             if key is None:  # deleted a moment ago
                 self._failed(scope)
             owner = None if key.owner_id is None else await tx.get(User, key.owner_id)

@@ -19,6 +19,7 @@ from metamcp_asgi.admin.api import (
     namespaces,
     oauth,
     servers,
+    sessions,
     tools,
     users,
 )
@@ -46,6 +47,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *endpoints.OPERATIONS,
     *keys.OPERATIONS,
     *users.OPERATIONS,
+    *sessions.OPERATIONS,
     *oauth.OPERATIONS,
     *governance.OPERATIONS,
     *configuration.OPERATIONS,

@@ -1,40 +1,53 @@
 """Endpoints."""
 
 import uuid
+from collections.abc import Sequence
+from typing import Final
 
-from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, WORDS, Ask, Operation, Parameter, Reply, page_of
 from metamcp_asgi.admin.api.shapes import Endpoint, EndpointPage
-from metamcp_asgi.store.services import endpoints
+from metamcp_asgi.store import models
+from metamcp_asgi.store.services import endpoints, users
 from metamcp_asgi.store.services.inputs import EndpointChanges, NewEndpoint
-from metamcp_asgi.store.transaction import place_of
+from metamcp_asgi.store.transaction import Reader, place_of
 
 __all__ = ["OPERATIONS"]
 
 
 async def _list(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
-        after = ask.after(str, uuid.UUID)
-        rows = await endpoints.list_(tx, ask.caller, after=after, limit=ask.limit + 1)
-    rows, following = page_of(rows, ask.limit, place_of)
-    return Reply(body=EndpointPage(items=[Endpoint.of(row) for row in rows], next=following), next=following)
+        rows = await endpoints.list_(
+            tx,
+            ask.caller,
+            namespace=ask.query[_NAMESPACE.name],
+            search=ask.query[_SEARCH.name],
+            after=ask.after(str, uuid.UUID),
+            limit=ask.limit + 1,
+        )
+        rows, following = page_of(rows, ask.limit, place_of)
+        items = await _shown(tx, rows)
+    return Reply(body=EndpointPage(items=items, next=following), next=following)
 
 
 async def _create(ask: Ask, given: NewEndpoint) -> Reply:
     async with ask.store.write(ask.caller) as tx:
         row = await endpoints.create(tx, ask.caller, given)
-    return Reply(body=Endpoint.of(row), version=row.version, location=f"/endpoints/{row.id}")
+        (body,) = await _shown(tx, [row])
+    return Reply(body=body, version=row.version, location=f"/endpoints/{row.id}")
 
 
 async def _get(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         row = await endpoints.get(tx, ask.caller, ask.id)
-    return Reply(body=Endpoint.of(row), version=row.version)
+        (body,) = await _shown(tx, [row])
+    return Reply(body=body, version=row.version)
 
 
 async def _update(ask: Ask, given: EndpointChanges) -> Reply:
     async with ask.store.write(ask.caller) as tx:
         row = await endpoints.update(tx, ask.caller, ask.id, given, version=ask.version)
-    return Reply(body=Endpoint.of(row), version=row.version)
+        (body,) = await _shown(tx, [row])
+    return Reply(body=body, version=row.version)
 
 
 async def _delete(ask: Ask) -> Reply:
@@ -43,7 +56,16 @@ async def _delete(ask: Ask) -> Reply:
     return Reply()
 
 
-_PATH = "/endpoints/{id:uuid}"
+async def _shown(tx: Reader, rows: Sequence[models.Endpoint]) -> list[Endpoint]:
+    these = {row.namespace_id for row in rows}
+    namespaces = {row.id: row.name for row in await tx.list(models.Namespace, models.Namespace.id.in_(these))}
+    emails = await users.emails(tx, {row.owner_id for row in rows})
+    return [Endpoint.of(row, namespaces[row.namespace_id], emails.get(row.owner_id)) for row in rows]
+
+
+_NAMESPACE: Final = Parameter("namespace", uuid.UUID, "Only those that publish the namespace of this id.")
+_SEARCH: Final = Parameter("search", WORDS, "Only those whose name or description has this in it.")
+_PATH: Final = "/endpoints/{id:uuid}"
 
 OPERATIONS = (
     Operation(
@@ -53,7 +75,7 @@ OPERATIONS = (
         summary="List endpoints.",
         run=_list,
         gives=EndpointPage,
-        query=PAGED,
+        query=(*PAGED, _NAMESPACE, _SEARCH),
     ),
     Operation(
         method="POST",

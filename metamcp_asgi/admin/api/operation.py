@@ -19,7 +19,19 @@ from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.store.policy import Acting
 from metamcp_asgi.store.repository import Store
 
-__all__ = ["AFTER", "LIMIT", "PAGED", "SECRETS", "Ask", "Operation", "Parameter", "Reply", "entity_tag", "page_of"]
+__all__ = [
+    "AFTER",
+    "LIMIT",
+    "PAGED",
+    "SECRETS",
+    "WORDS",
+    "Ask",
+    "Operation",
+    "Parameter",
+    "Reply",
+    "entity_tag",
+    "page_of",
+]
 
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 Item = TypeVar("Item")
@@ -37,6 +49,8 @@ class Parameter(Struct, frozen=True):
 LIMIT: Final = Parameter("limit", Annotated[int, Meta(ge=1, le=200)], "How many items a page has at most.", 50)
 AFTER: Final = Parameter("after", Annotated[str, Meta(max_length=2000)], "The `next` of the page before.")
 PAGED: Final = (LIMIT, AFTER)
+WORDS: Final = Annotated[str, Meta(max_length=200, pattern=r"^[^\0]*$")]
+"""What is searched for; PostgreSQL takes no NUL."""
 SECRETS: Final = Parameter("secrets", str, "`include`: show secrets, too; for keys of admins.")
 
 

@@ -21,9 +21,6 @@ __all__ = [
     "AuditPage",
     "Endpoint",
     "EndpointPage",
-    "Key",
-    "KeyMade",
-    "KeyPage",
     "Member",
     "Namespace",
     "NamespacePage",
@@ -100,7 +97,7 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
         """
         known = secrets if secrets is not None else ServerSecrets()
         return cls(
-            **_owned(row),
+            **owned(row),
             description=row.description,
             type=row.type,
             command=row.command,
@@ -147,7 +144,7 @@ class Namespace(Owned, frozen=True, kw_only=True, rename="camel"):
     def of(cls, row: models.Namespace, members: Sequence[models.Membership]) -> "Namespace":
         """Return a namespace as it is shown, with its members in their order."""
         return cls(
-            **_owned(row),
+            **owned(row),
             description=row.description,
             prefix=row.prefix,
             middlewares=[
@@ -180,8 +177,10 @@ class ClientRate(Rate, frozen=True, kw_only=True, rename="camel"):
 class Endpoint(Owned, frozen=True, kw_only=True, rename="camel"):
     """An endpoint; ``path`` is where MCP clients find it."""
 
+    owner: Annotated[str | None, Meta(description="The email of the owner.")]
     description: str
     namespace_id: UUID
+    namespace: Annotated[str, Meta(description="The name of the namespace.")]
     api_key_auth: bool
     oauth: bool | dict[str, Any]
     query_param_auth: bool
@@ -190,8 +189,14 @@ class Endpoint(Owned, frozen=True, kw_only=True, rename="camel"):
     path: str
 
     @classmethod
-    def of(cls, row: models.Endpoint) -> "Endpoint":
-        """Return an endpoint as it is shown."""
+    def of(cls, row: models.Endpoint, namespace: str, owner: str | None) -> "Endpoint":
+        """Return an endpoint as it is shown.
+
+        Args:
+            row: The endpoint.
+            namespace: The name of its namespace.
+            owner: The email of its owner.
+        """
         rate, client = None, None
         if row.max_rate is not None and row.max_rate_seconds is not None:
             rate = Rate(max_rate=row.max_rate, max_rate_seconds=row.max_rate_seconds)
@@ -203,9 +208,11 @@ class Endpoint(Owned, frozen=True, kw_only=True, rename="camel"):
                 header=row.client_max_rate_header,
             )
         return cls(
-            **_owned(row),
+            **owned(row),
+            owner=owner,
             description=row.description,
             namespace_id=row.namespace_id,
+            namespace=namespace,
             api_key_auth=row.api_key_auth,
             oauth=oauth_document(row),
             query_param_auth=row.query_param_auth,
@@ -219,43 +226,6 @@ class EndpointPage(Page, frozen=True, kw_only=True, rename="camel"):
     """A page of endpoints."""
 
     items: Sequence[Endpoint]
-
-
-class Key(Owned, frozen=True, kw_only=True, rename="camel"):
-    """An API key: its beginning, never the whole. ``endpointIds`` null: all endpoints that its owner may use."""
-
-    prefix: str
-    admin: bool
-    endpoint_ids: Sequence[str] | None
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    disabled: bool
-
-    @classmethod
-    def of(cls, row: models.ApiKey, **more: Any) -> Any:
-        """Return a key as it is shown; ``more`` are the fields of a derived class."""
-        return cls(
-            **_owned(row),
-            prefix=row.prefix,
-            admin=row.admin,
-            endpoint_ids=row.endpoint_ids,
-            expires_at=row.expires_at,
-            last_used_at=row.last_used_at,
-            disabled=row.disabled,
-            **more,
-        )
-
-
-class KeyMade(Key, frozen=True, kw_only=True, rename="camel"):
-    """A new API key, with ``key`` itself: it is shown this once."""
-
-    key: str
-
-
-class KeyPage(Page, frozen=True, kw_only=True, rename="camel"):
-    """A page of API keys."""
-
-    items: Sequence[Key]
 
 
 class User(Kept, frozen=True, kw_only=True, rename="camel"):
@@ -326,5 +296,6 @@ def _kept(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in Kept.__struct_fields__}
 
 
-def _owned(row: Any) -> dict[str, Any]:
+def owned(row: Any) -> dict[str, Any]:
+    """Return what an object with an owner has in common with all others."""
     return {name: getattr(row, name) for name in Owned.__struct_fields__}

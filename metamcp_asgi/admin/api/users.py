@@ -8,30 +8,44 @@ from msgspec import Meta, Struct
 from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of
 from metamcp_asgi.admin.api.shapes import Shape, User, UserPage
 from metamcp_asgi.store import models
-from metamcp_asgi.store.services import users, web_sessions
+from metamcp_asgi.store.services import users
 from metamcp_asgi.store.services.inputs import NewUser, UserChanges
+from metamcp_asgi.store.services.settings import rules
 from metamcp_asgi.store.transaction import place_of
 
 __all__ = ["OPERATIONS"]
 
 
 class Caller(Shape, frozen=True, kw_only=True, rename="camel"):
-    """As whom the key of this request manages things."""
+    """As whom the key of this request manages things, and what is not every member's to make."""
 
     id: uuid.UUID | None
     name: str
     role: models.Role
+    may_create_stdio: bool
+    may_create_public: bool
 
 
 class Password(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A new password; ``current`` is needed for one's own."""
+    """A new password; ``current`` is needed for one's own. All sessions end but ``session``, an id, if it is given."""
 
     password: Annotated[str, Meta(max_length=1000)]
     current: Annotated[str, Meta(max_length=1000)] | None = None
+    session: uuid.UUID | None = None
 
 
 async def _me(ask: Ask) -> Reply:
-    return Reply(body=Caller(id=ask.caller.id, name=ask.caller.name, role=ask.caller.role))
+    async with ask.store.read() as tx:
+        allowed = await rules(tx)
+    caller = ask.caller
+    body = Caller(
+        id=caller.id,
+        name=caller.name,
+        role=caller.role,
+        may_create_stdio=caller.admin or allowed.members_may_create_stdio,
+        may_create_public=caller.admin or allowed.members_may_create_public,
+    )
+    return Reply(body=body)
 
 
 async def _list(ask: Ask) -> Reply:
@@ -62,15 +76,7 @@ async def _update(ask: Ask, given: UserChanges) -> Reply:
 
 async def _set_password(ask: Ask, given: Password) -> Reply:
     async with ask.store.write(ask.caller) as tx:
-        await users.set_password(tx, ask.caller, ask.id, given.password, current=given.current)
-    return Reply()
-
-
-async def _sign_out(ask: Ask) -> Reply:
-    async with ask.store.write(ask.caller) as tx:
-        row = await users.get(tx, ask.caller, ask.id)
-        ended = await web_sessions.end_all(tx, ask.caller, row.id)
-        tx.note("sign-out", row, {"sessions": ended})
+        await users.set_password(tx, ask.caller, ask.id, given.password, current=given.current, session=given.session)
     return Reply()
 
 
@@ -130,14 +136,6 @@ OPERATIONS = (
         summary="Set a password.",
         run=_set_password,
         takes=Password,
-        status=204,
-    ),
-    Operation(
-        method="DELETE",
-        path=f"{_PATH}/sessions",
-        name="endSessions",
-        summary="Sign a user out of every browser.",
-        run=_sign_out,
         status=204,
     ),
 )

@@ -9,10 +9,10 @@ import msgspec
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.store.models import Endpoint, Namespace
 from metamcp_asgi.store.oauth_columns import oauth_columns, oauth_document
-from metamcp_asgi.store.policy import Acting, check_move, check_reach, may_see, new_owner
+from metamcp_asgi.store.policy import Acting, check_move, check_reach, may_see, new_owner, visible
 from metamcp_asgi.store.services.fragments import endpoint_of, free_text
 from metamcp_asgi.store.services.inputs import EndpointChanges, Invalid, NewEndpoint, given
-from metamcp_asgi.store.services.rows import assign, changeable, check_owner, check_unique, seen, seen_all
+from metamcp_asgi.store.services.rows import assign, changeable, check_owner, check_unique, having, seen
 from metamcp_asgi.store.services.settings import rules
 from metamcp_asgi.store.transaction import Reader, Writer
 
@@ -37,10 +37,30 @@ async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> Endpoint:
 
 
 async def list_(
-    tx: Reader, acting: Acting, *, after: tuple[Any, ...] | None = None, limit: int | None = None
+    tx: Reader,
+    acting: Acting,
+    *,
+    namespace: uuid.UUID | None = None,
+    search: str | None = None,
+    after: tuple[Any, ...] | None = None,
+    limit: int | None = None,
 ) -> Sequence[Endpoint]:
-    """Return the endpoints that somebody may see, by name."""
-    return await seen_all(tx, acting, Endpoint, after, limit)
+    """Return the endpoints that somebody may see, by name.
+
+    Args:
+        tx: The transaction.
+        acting: Who asks.
+        namespace: Only those that publish this namespace.
+        search: What their name or description has in it, in whatever case.
+        after: The place after which to begin.
+        limit: How many at most.
+    """
+    where = [visible(acting, Endpoint)]
+    if namespace is not None:
+        where.append(Endpoint.namespace_id == namespace)
+    if search:
+        where.append(having(search, Endpoint.name, Endpoint.description))
+    return await tx.list(Endpoint, *where, after=after, limit=limit)
 
 
 async def create(tx: Writer, acting: Acting, new: NewEndpoint) -> Endpoint:

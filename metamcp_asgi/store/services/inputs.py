@@ -25,6 +25,7 @@ __all__ = [
     "NewOAuthClient",
     "NewServer",
     "NewUser",
+    "Rotation",
     "ServerChanges",
     "ToolChanges",
     "Unknown",
@@ -178,6 +179,12 @@ class NewKey(KeyChanges, frozen=True, kw_only=True):
 
     name: str
     owner_id: uuid.UUID | None | UnsetType = UNSET
+
+
+class Rotation(_Input, frozen=True, kw_only=True):
+    """How a key is rotated: how long the one before is still good, in seconds; 0: not at all."""
+
+    grace_seconds: Annotated[int, Meta(ge=0, le=30 * 86400)] = 86400
 
 
 class NewOAuthClient(_Input, frozen=True, kw_only=True):

@@ -2,20 +2,29 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.keys import describe_key, new_key
 from metamcp_asgi.store.models import ApiKey, Endpoint, User
-from metamcp_asgi.store.policy import Acting, Forbidden, acting_key, check_key_scope, key_opens, key_owner, may_see
+from metamcp_asgi.store.policy import (
+    Acting,
+    Forbidden,
+    acting_key,
+    check_key_scope,
+    key_opens,
+    key_owner,
+    may_see,
+    visible,
+)
 from metamcp_asgi.store.services.fragments import key_text, short_text
-from metamcp_asgi.store.services.inputs import Invalid, KeyChanges, NewKey, Unknown, given
-from metamcp_asgi.store.services.rows import assign, changeable, check_owner, check_unique, seen, seen_all
+from metamcp_asgi.store.services.inputs import Invalid, KeyChanges, NewKey, Rotation, Unknown, given
+from metamcp_asgi.store.services.rows import assign, changeable, check_owner, check_unique, having, seen
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["acting", "create", "delete", "get", "list_", "update"]
+__all__ = ["acting", "create", "delete", "get", "list_", "of_digest", "rotate", "update"]
 
 
 async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> ApiKey:
@@ -28,10 +37,26 @@ async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> ApiKey:
 
 
 async def list_(
-    tx: Reader, acting: Acting, *, after: tuple[Any, ...] | None = None, limit: int | None = None
+    tx: Reader,
+    acting: Acting,
+    *,
+    search: str | None = None,
+    after: tuple[Any, ...] | None = None,
+    limit: int | None = None,
 ) -> Sequence[ApiKey]:
-    """Return the keys that somebody may see, by name."""
-    return await seen_all(tx, acting, ApiKey, after, limit)
+    """Return the keys that somebody may see, by name.
+
+    Args:
+        tx: The transaction.
+        acting: Who asks.
+        search: What their name or beginning has in it, in whatever case.
+        after: The place after which to begin.
+        limit: How many at most.
+    """
+    where = [visible(acting, ApiKey)]
+    if search:
+        where.append(having(search, ApiKey.name, ApiKey.prefix))
+    return await tx.list(ApiKey, *where, after=after, limit=limit)
 
 
 async def create(tx: Writer, acting: Acting, new: NewKey, *, text: str | None = None) -> tuple[ApiKey, str]:
@@ -94,6 +119,39 @@ async def delete(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: in
     await tx.delete(await changeable(tx, acting, ApiKey, identity, version))
 
 
+async def rotate(
+    tx: Writer, acting: Acting, identity: uuid.UUID, how: Rotation, *, version: int | None = None
+) -> tuple[ApiKey, str]:
+    """Give a key another text, and return it with that, which cannot be had again; all else about it stays.
+
+    The text before is good for a while, so that clients can change over one by one; one that an earlier rotation left
+    is not good any more.
+
+    Raises:
+        NotFound: There is none that they may see.
+        Forbidden: They may not change it, or it is somebody else's, as whom they could then act.
+        Conflict: It has another version.
+    """
+    row = await changeable(tx, acting, ApiKey, identity, version)
+    key_owner(acting, row.owner_id)
+    text, digest, prefix = new_key()
+    kept = row.digest if how.grace_seconds else None
+    until = now() + timedelta(seconds=how.grace_seconds) if how.grace_seconds else None
+    assign(row, {"digest": digest, "prefix": prefix, "previous_digest": kept, "previous_until": until})
+    await tx.flush()
+    return row, text
+
+
+async def of_digest(tx: Reader, digest: bytes) -> ApiKey | None:
+    """Return the key that a digest is of, or was of until it was rotated a while ago."""
+    row = await tx.find(ApiKey, digest=digest)
+    if row is None:
+        row = await tx.find(ApiKey, previous_digest=digest)
+        if row is not None and (row.previous_until is None or row.previous_until <= now()):
+            return None
+    return row
+
+
 async def acting(tx: Reader, text: str) -> Acting:
     """Return who manages things with a key that was presented.
 
@@ -101,7 +159,7 @@ async def acting(tx: Reader, text: str) -> Acting:
         Unknown: There is no such key, or it is disabled or expired, or its owner is disabled.
         Forbidden: It is a key for endpoints only.
     """
-    row = await tx.find(ApiKey, digest=digest_of(text))
+    row = await of_digest(tx, digest_of(text))
     if row is None:
         raise Unknown("this key is not known")
     owner = None if row.owner_id is None else await tx.find(User, id=row.owner_id)

@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from sqlalchemy import ColumnElement, or_
+
 from metamcp_asgi.store.audit import kind_of
 from metamcp_asgi.store.errors import Conflict, Duplicate, NotFound
 from metamcp_asgi.store.models import ApiKey, Endpoint, Namespace, Server, User
@@ -11,7 +13,7 @@ from metamcp_asgi.store.policy import Acting, check_change, may_see, visible
 from metamcp_asgi.store.services.inputs import Invalid
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["assign", "changeable", "check_owner", "check_unique", "check_version", "seen", "seen_all"]
+__all__ = ["assign", "changeable", "check_owner", "check_unique", "check_version", "having", "seen", "seen_all"]
 
 Row = TypeVar("Row", Server, Namespace, Endpoint, ApiKey, User)
 OwnedRow = TypeVar("OwnedRow", Server, Namespace, Endpoint, ApiKey)
@@ -83,6 +85,11 @@ async def check_unique(tx: Reader, kind: type[Any], row: Any = None, **values: A
     other = await tx.find(kind, **values)
     if other is not None and other is not row:
         raise Duplicate(kind_of(kind), list(values)[-1])
+
+
+def having(text: str, *columns: Any) -> ColumnElement[bool]:
+    """Return the criterion that one of these columns has a text in it, large and small letters being the same."""
+    return or_(*(column.icontains(text, autoescape=True) for column in columns))
 
 
 def assign(row: Any, columns: dict[str, Any]) -> None:

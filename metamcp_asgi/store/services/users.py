@@ -6,7 +6,7 @@ kept nor told.
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from metamcp_asgi.store.errors import NotFound
@@ -27,7 +27,19 @@ from metamcp_asgi.store.services.rows import assign, check_unique, check_version
 from metamcp_asgi.store.services.settings import switches
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["acting", "by_email", "create", "delete", "get", "list_", "log_in", "register", "set_password", "update"]
+__all__ = [
+    "acting",
+    "by_email",
+    "create",
+    "delete",
+    "emails",
+    "get",
+    "list_",
+    "log_in",
+    "register",
+    "set_password",
+    "update",
+]
 
 _EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+")
 _LONGEST_EMAIL: Final = 320
@@ -60,6 +72,11 @@ async def list_(
 ) -> Sequence[User]:
     """Return the users that somebody may see, by email: of a member, that is themselves."""
     return await seen_all(tx, acting, User, after, limit)
+
+
+async def emails(tx: Reader, ids: Collection[uuid.UUID | None]) -> Mapping[uuid.UUID | None, str]:
+    """Return the email addresses of users, by their ids."""
+    return {row.id: row.email for row in await tx.list(User, User.id.in_([each for each in ids if each is not None]))}
 
 
 async def create(tx: Writer, acting: Acting, new: NewUser) -> User:

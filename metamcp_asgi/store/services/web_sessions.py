@@ -5,17 +5,19 @@ with its user. Knows secrets only as digests; knows nothing of cookies.
 """
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import CursorResult, delete, or_, update
 
 from metamcp_asgi.store.columns import now
+from metamcp_asgi.store.errors import NotFound
 from metamcp_asgi.store.models import SignInMethod, User, WebSession
 from metamcp_asgi.store.policy import Acting, check_admin
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["IDLE", "LONGEST", "begin", "end", "end_all", "find", "seen", "stale"]
+__all__ = ["IDLE", "LONGEST", "begin", "end", "end_all", "end_one", "find", "of_user", "seen", "stale"]
 
 IDLE: Final = timedelta(days=1)
 """Without use a session ends after this time."""
@@ -64,6 +66,46 @@ async def seen(tx: Writer, session: uuid.UUID, at: datetime) -> None:
 async def end(tx: Writer, digest: bytes) -> None:
     """End the session of a secret, if there is one."""
     await tx.session.execute(delete(WebSession).where(WebSession.digest == digest))
+
+
+async def of_user(tx: Reader, acting: Acting, user: uuid.UUID) -> Sequence[WebSession]:
+    """Return the sessions of a user that are not over, the latest used first.
+
+    Args:
+        tx: The transaction.
+        acting: Who asks: the user, or an admin.
+        user: The user's id.
+
+    Raises:
+        Forbidden: They are somebody else's, and not an admin who asks.
+    """
+    if acting.id != user:
+        check_admin(acting, "other users' sessions")
+    at = now()
+    living = (WebSession.user_id == user, WebSession.expires_at > at, WebSession.seen_at > at - IDLE)
+    rows = await tx.list(WebSession, *living)
+    return sorted(rows, key=lambda row: row.seen_at, reverse=True)
+
+
+async def end_one(tx: Writer, acting: Acting, user: uuid.UUID, session: uuid.UUID) -> None:
+    """End one session of a user.
+
+    Args:
+        tx: The transaction.
+        acting: Who ends it: the user, or an admin.
+        user: The user's id.
+        session: The session's id.
+
+    Raises:
+        Forbidden: It is somebody else's, and not an admin who ends it.
+        NotFound: The user has no such session, or not any more.
+    """
+    if acting.id != user:
+        check_admin(acting, "other users' sessions")
+    row = await tx.find(WebSession, id=session, user_id=user)
+    if row is None:
+        raise NotFound("session", session)
+    await tx.session.execute(delete(WebSession).where(WebSession.id == session))
 
 
 async def end_all(tx: Writer, acting: Acting, user: uuid.UUID, *, but: uuid.UUID | None = None) -> int:

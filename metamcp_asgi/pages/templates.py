@@ -4,6 +4,7 @@
 so that a template is compiled once. Knows nothing of requests but the ``Visit``.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,18 @@ def html(template: str, visit: Visit, me: Any, values: dict[str, Any]) -> str:
         # Jinja's own functions take what they are given for markup, which only a text in the template itself is.
         return translations(visit.language).gettext(text) if text else ""
 
-    known = {"told": told, "visit": visit, "me": me, "url": visit.url, "asset": asset, "csrf_field": csrf_field}
+    def told_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [(value, told(text)) for value, text in pairs]
+
+    known = {
+        "told": told,
+        "told_pairs": told_pairs,
+        "visit": visit,
+        "me": me,
+        "url": visit.url,
+        "asset": asset,
+        "csrf_field": csrf_field,
+    }
     return page.render(known | values)
 
 

@@ -14,7 +14,9 @@ __all__ = ["oauth_columns", "oauth_document", "oauth_of"]
 
 def oauth_columns(oauth: OAuth | None) -> dict[str, Any]:
     """Return the columns that say so."""
-    return {"oauth": oauth is not None, "oauth_options": None if oauth is None else msgspec.to_builtins(oauth)}
+    # With lists, as it is read again: tuples would be another value, and each writing a new version.
+    options = None if oauth is None else msgspec.json.decode(msgspec.json.encode(oauth))
+    return {"oauth": oauth is not None, "oauth_options": options}
 
 
 def oauth_of(row: Endpoint | Row[Any]) -> OAuth | None:

@@ -44,6 +44,11 @@ class Refused(Fault):
         """Whether the person can do something about it in the form that they sent."""
         return self.status in _CORRECTABLE
 
+    @property
+    def page_status(self) -> int:
+        """The status of a page that shows the form again: 409 for what somebody else was faster with, else 422."""
+        return 422 if self.status == 422 else 409
+
 
 class Desk:
     """Carries out operations.
@@ -99,6 +104,17 @@ class Desk:
             raise
         except MetaMCPError as error:
             raise Refused(problem_of(error)) from error
+
+    async def all(self, scope: Scope, name: str, query: Mapping[str, Any] | None = None) -> list[Any]:
+        """Return all items of a list, which is read page by page; arguments and errors are those of ``ask``."""
+        items: list[Any] = []
+        after: str | None = None
+        while True:
+            page = (await self.ask(scope, name, query={"limit": 200, **(query or {}), "after": after})).body
+            items += page.items
+            after = page.next
+            if after is None:
+                return items
 
 
 def _given(operation: Operation, body: Mapping[str, Any] | Text | None) -> tuple[Any, ...]:

@@ -8,27 +8,50 @@ from typing import Any, Final
 from sqlalchemy import Executable, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from metamcp_asgi.store.columns import Base
-from metamcp_asgi.store.models import ApiKey, Credential, Endpoint, Membership, Namespace, Server, ToolSetting, User
+from metamcp_asgi.store.columns import Base, now
+from metamcp_asgi.store.models import (
+    ApiKey,
+    Credential,
+    Endpoint,
+    Membership,
+    Namespace,
+    OAuthClient,
+    Server,
+    ToolSetting,
+    User,
+)
+from metamcp_asgi.store.oauth_models import OAuthGrant
 
-__all__ = ["gone_with"]
+__all__ = ["gone_with", "names_gone_with"]
 
 _MOST: Final = 100
 """Names of each kind that are told; how many there are beyond is told, too."""
 
 
 async def gone_with(session: AsyncSession, row: Base) -> dict[str, list[str]]:
-    """Return the names of what goes with a row, by kinds of which there is any.
+    """Return the names of what goes with a row, as many as are told, by kinds of which there is any.
 
     Args:
         session: The transaction, in which the row still exists.
         row: The row that will be deleted.
     """
+    gone = await names_gone_with(session, row)
+    return {
+        kind: [*names[:_MOST], f"and {len(names) - _MOST} more"] if len(names) > _MOST else names
+        for kind, names in gone.items()
+    }
+
+
+async def names_gone_with(session: AsyncSession, row: Base) -> dict[str, list[str]]:
+    """Return the names of what would go with a row, all of them, by kinds of which there is any.
+
+    Args:
+        session: The transaction.
+        row: The row.
+    """
     gone: dict[str, list[str]] = {}
     for kind, query in _queries(row).items():
         names = sorted("__".join(found) for found in await session.execute(query))
-        if len(names) > _MOST:
-            names = [*names[:_MOST], f"and {len(names) - _MOST} more"]
         if names:
             gone[kind] = names
     return gone
@@ -60,6 +83,10 @@ def _queries(row: Base) -> dict[str, Executable]:
             "namespaces": select(Namespace.name).where(Namespace.owner_id == row.id),
             "endpoints": endpoints,
             "api_keys": select(ApiKey.name).where(ApiKey.owner_id == row.id),
+            "oauth_clients": select(OAuthClient.name).where(OAuthClient.owner_id == row.id),
+            "oauth_grants": select(OAuthGrant.name).where(
+                OAuthGrant.user_id == row.id, OAuthGrant.revoked_at.is_(None), OAuthGrant.expires_at > now()
+            ),
             "credentials": _credentials().where(Credential.user_id == row.id),
         }
     return {}

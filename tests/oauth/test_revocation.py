@@ -9,7 +9,7 @@ from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.store.models import ApiKey, User
 from metamcp_asgi.store.oauth_models import SigningKey
 from metamcp_asgi.store.policy import COMMAND_LINE
-from tests.oauth.home import MEL, Home
+from tests.oauth.home import ADA, MEL, Home
 from tests.serving import MODERN, until
 
 KEY = "sk_mt_" + "k" * 64
@@ -68,7 +68,9 @@ async def test_what_was_granted_is_seen_and_revoked_and_a_client_is_made(own: Ho
     token = await own.granted()
     assert (await manage("GET", "/consents", member)).json()["items"] == []
     (consent,) = (await manage("GET", "/consents", admin)).json()["items"]
-    assert (consent["clientId"], consent["scope"]) == (token["client_id"], "admin")
+    assert (consent["clientId"], consent["scope"], consent["user"]) == (token["client_id"], "admin", ADA)
+    assert (await manage("GET", f"/consents?user={mel.id}", admin)).json()["items"] == []
+    assert (await manage("GET", f"/consents?user={own.ids['ada']}", admin)).json()["items"] == [consent]
     assert (await manage("DELETE", f"/consents/{consent['id']}", member)).status_code == 404
     assert (await own.call("tools", token["access_token"])).status_code == 200
     assert (await manage("DELETE", f"/consents/{consent['id']}", admin)).status_code == 204

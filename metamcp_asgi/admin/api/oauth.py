@@ -9,8 +9,8 @@ from metamcp_asgi.admin.api.oauth_shapes import (
     OAuthClientMade,
     OAuthClientPage,
 )
-from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of
-from metamcp_asgi.store.services import oauth
+from metamcp_asgi.admin.api.operation import PAGED, WORDS, Ask, Operation, Parameter, Reply, page_of
+from metamcp_asgi.store.services import oauth, users
 from metamcp_asgi.store.services.inputs import NewOAuthClient
 from metamcp_asgi.store.transaction import place_of
 
@@ -19,15 +19,19 @@ __all__ = ["OPERATIONS"]
 
 async def _clients(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
-        rows = await oauth.clients(tx, ask.caller, after=ask.after(str, uuid.UUID), limit=ask.limit + 1)
-    rows, following = page_of(rows, ask.limit, place_of)
-    return Reply(body=OAuthClientPage(items=[OAuthClient.of(row) for row in rows], next=following), next=following)
+        after = ask.after(str, uuid.UUID)
+        rows = await oauth.clients(tx, ask.caller, search=ask.query["search"], after=after, limit=ask.limit + 1)
+        rows, following = page_of(rows, ask.limit, place_of)
+        emails = await users.emails(tx, {row.owner_id for row in rows})
+    items = [OAuthClient.of(row, emails) for row in rows]
+    return Reply(body=OAuthClientPage(items=items, next=following), next=following)
 
 
 async def _create(ask: Ask, given: NewOAuthClient) -> Reply:
     async with ask.store.write(ask.caller) as tx:
         row, secret = await oauth.create_client(tx, ask.caller, given)
-    made = OAuthClientMade.of(row, client_secret=secret)
+        emails = await users.emails(tx, {row.owner_id})
+    made = OAuthClientMade.of(row, emails, client_secret=secret)
     return Reply(body=made, version=row.version, location=f"/clients/{row.id}")
 
 
@@ -39,9 +43,12 @@ async def _delete(ask: Ask) -> Reply:
 
 async def _grants(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
-        rows = await oauth.grants(tx, ask.caller, after=ask.after(str, uuid.UUID), limit=ask.limit + 1)
-    rows, following = page_of(rows, ask.limit, place_of)
-    return Reply(body=ConsentPage(items=[Consent.of(row) for row in rows], next=following), next=following)
+        after = ask.after(str, uuid.UUID)
+        rows = await oauth.grants(tx, ask.caller, user=ask.query["user"], after=after, limit=ask.limit + 1)
+        rows, following = page_of(rows, ask.limit, place_of)
+        emails = await users.emails(tx, {row.user_id for row in rows})
+    items = [Consent.of(row, emails) for row in rows]
+    return Reply(body=ConsentPage(items=items, next=following), next=following)
 
 
 async def _revoke(ask: Ask) -> Reply:
@@ -58,7 +65,7 @@ OPERATIONS = (
         summary="List OAuth clients.",
         run=_clients,
         gives=OAuthClientPage,
-        query=PAGED,
+        query=(*PAGED, Parameter("search", WORDS, "Only those whose name or client id has this in it.")),
     ),
     Operation(
         method="POST",
@@ -86,7 +93,7 @@ OPERATIONS = (
         summary="List what people granted to OAuth clients.",
         run=_grants,
         gives=ConsentPage,
-        query=PAGED,
+        query=(*PAGED, Parameter("user", uuid.UUID, "Only what this user granted.")),
     ),
     Operation(
         method="DELETE",

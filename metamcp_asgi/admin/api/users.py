@@ -1,11 +1,12 @@
 """Users and their passwords, and who asks."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, WORDS, Ask, Operation, Parameter, Reply, page_of
 from metamcp_asgi.admin.api.shapes import Shape, User, UserPage
 from metamcp_asgi.store import models
 from metamcp_asgi.store.services import users
@@ -14,6 +15,9 @@ from metamcp_asgi.store.services.settings import rules
 from metamcp_asgi.store.transaction import place_of
 
 __all__ = ["OPERATIONS"]
+
+_NAMED = 20
+"""Names of each kind that are told of what goes with a user."""
 
 
 class Caller(Shape, frozen=True, kw_only=True, rename="camel"):
@@ -24,6 +28,13 @@ class Caller(Shape, frozen=True, kw_only=True, rename="camel"):
     role: models.Role
     may_create_stdio: bool
     may_create_public: bool
+
+
+class Things(Shape, frozen=True, kw_only=True, rename="camel"):
+    """How many things of a kind there are, and the names of the first of them."""
+
+    count: int
+    names: Sequence[str]
 
 
 class Password(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -51,7 +62,7 @@ async def _me(ask: Ask) -> Reply:
 async def _list(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         after = ask.after(str, uuid.UUID)
-        rows = await users.list_(tx, ask.caller, after=after, limit=ask.limit + 1)
+        rows = await users.list_(tx, ask.caller, search=ask.query["search"], after=after, limit=ask.limit + 1)
     rows, following = page_of(rows, ask.limit, place_of)
     return Reply(body=UserPage(items=[User.of(row) for row in rows], next=following), next=following)
 
@@ -86,6 +97,12 @@ async def _delete(ask: Ask) -> Reply:
     return Reply()
 
 
+async def _things(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        found = await users.things(tx, ask.caller, ask.id)
+    return Reply(body={kind: Things(count=len(names), names=names[:_NAMED]) for kind, names in found.items()})
+
+
 _PATH = "/users/{id:uuid}"
 
 OPERATIONS = (
@@ -97,7 +114,7 @@ OPERATIONS = (
         summary="List users; members see themselves.",
         run=_list,
         gives=UserPage,
-        query=PAGED,
+        query=(*PAGED, Parameter("search", WORDS, "Only those whose email or name has this in it.")),
     ),
     Operation(
         method="POST",
@@ -128,6 +145,14 @@ OPERATIONS = (
         status=204,
         conditional=True,
         summary="Remove a user, and with them all that is theirs.",
+    ),
+    Operation(
+        method="GET",
+        path=f"{_PATH}/things",
+        name="getUserThings",
+        summary="Tell what would be removed with a user, by kinds: servers, namespaces, endpoints, api_keys and so on.",
+        run=_things,
+        gives=dict[str, Things],
     ),
     Operation(
         method="POST",

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement, or_
 
 from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.store.columns import now
@@ -25,10 +25,23 @@ from metamcp_asgi.store.transaction import Reader, Writer
 __all__ = ["clients", "create_client", "delete_client", "grants", "revoke_grant"]
 
 
-async def clients(tx: Reader, acting: Acting, *, after: Any = None, limit: int | None = None) -> Sequence[OAuthClient]:
-    """Return the clients that somebody may see, by name: all for an admin, else their own."""
-    where: ColumnElement[bool] = true() if acting.admin else OAuthClient.owner_id == acting.id
-    return await tx.list(OAuthClient, where, after=after, limit=limit)
+async def clients(
+    tx: Reader, acting: Acting, *, search: str | None = None, after: Any = None, limit: int | None = None
+) -> Sequence[OAuthClient]:
+    """Return the clients that somebody may see, by name: all for an admin, else their own.
+
+    Args:
+        tx: The transaction.
+        acting: Who asks.
+        search: What their name or client id has in it, in whatever case.
+        after: The place after which to begin.
+        limit: How many at most.
+    """
+    where: list[ColumnElement[bool]] = [] if acting.admin else [OAuthClient.owner_id == acting.id]
+    if search:
+        named = (OAuthClient.name, OAuthClient.client_id)
+        where.append(or_(*(column.icontains(search, autoescape=True) for column in named)))
+    return await tx.list(OAuthClient, *where, after=after, limit=limit)
 
 
 async def create_client(tx: Writer, acting: Acting, new: NewOAuthClient) -> tuple[OAuthClient, str]:
@@ -69,12 +82,24 @@ async def delete_client(tx: Writer, acting: Acting, identity: uuid.UUID, *, vers
     await tx.delete(row)
 
 
-async def grants(tx: Reader, acting: Acting, *, after: Any = None, limit: int | None = None) -> Sequence[OAuthGrant]:
-    """Return the grants that are good, by the client's name: all for an admin, else their own."""
-    mine: ColumnElement[bool] = true() if acting.admin else OAuthGrant.user_id == acting.id
+async def grants(
+    tx: Reader, acting: Acting, *, user: uuid.UUID | None = None, after: Any = None, limit: int | None = None
+) -> Sequence[OAuthGrant]:
+    """Return the grants that are good, by the client's name: all for an admin, else their own.
 
-    good = OAuthGrant.revoked_at.is_(None) & (OAuthGrant.expires_at > now())
-    return await tx.list(OAuthGrant, mine, good, after=after, limit=limit)
+    Args:
+        tx: The transaction.
+        acting: Who asks.
+        user: Only those that this user gave.
+        after: The place after which to begin.
+        limit: How many at most.
+    """
+    where: list[ColumnElement[bool]] = [OAuthGrant.revoked_at.is_(None), OAuthGrant.expires_at > now()]
+    if not acting.admin:
+        where.append(OAuthGrant.user_id == acting.id)
+    if user is not None:
+        where.append(OAuthGrant.user_id == user)
+    return await tx.list(OAuthGrant, *where, after=after, limit=limit)
 
 
 async def revoke_grant(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: int | None = None) -> None:

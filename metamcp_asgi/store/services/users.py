@@ -9,6 +9,9 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from sqlalchemy import or_
+
+from metamcp_asgi.store.consequences import names_gone_with
 from metamcp_asgi.store.errors import NotFound
 from metamcp_asgi.store.models import User
 from metamcp_asgi.store.passwords import hash_password, needs_rehash, verify_nothing, verify_password
@@ -18,12 +21,13 @@ from metamcp_asgi.store.policy import (
     acting_user,
     check_admin,
     check_own_password,
+    visible,
 )
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import web_sessions
 from metamcp_asgi.store.services.fragments import short_text
 from metamcp_asgi.store.services.inputs import Invalid, NewUser, Unknown, UserChanges, given
-from metamcp_asgi.store.services.rows import assign, check_unique, check_version, seen, seen_all
+from metamcp_asgi.store.services.rows import assign, check_unique, check_version, seen
 from metamcp_asgi.store.services.settings import switches
 from metamcp_asgi.store.transaction import Reader, Writer
 
@@ -38,6 +42,7 @@ __all__ = [
     "log_in",
     "register",
     "set_password",
+    "things",
     "update",
 ]
 
@@ -68,10 +73,26 @@ async def by_email(tx: Reader, acting: Acting, email: str) -> User:
 
 
 async def list_(
-    tx: Reader, acting: Acting, *, after: tuple[Any, ...] | None = None, limit: int | None = None
+    tx: Reader,
+    acting: Acting,
+    *,
+    search: str | None = None,
+    after: tuple[Any, ...] | None = None,
+    limit: int | None = None,
 ) -> Sequence[User]:
-    """Return the users that somebody may see, by email: of a member, that is themselves."""
-    return await seen_all(tx, acting, User, after, limit)
+    """Return the users that somebody may see, by email: of a member, that is themselves.
+
+    Args:
+        tx: The transaction.
+        acting: Who asks.
+        search: What their email or name has in it, in whatever case.
+        after: The place after which to begin.
+        limit: How many at most.
+    """
+    where = [visible(acting, User)]
+    if search:
+        where.append(or_(*(column.icontains(search, autoescape=True) for column in (User.email, User.name))))
+    return await tx.list(User, *where, after=after, limit=limit)
 
 
 async def emails(tx: Reader, ids: Collection[uuid.UUID | None]) -> Mapping[uuid.UUID | None, str]:
@@ -154,6 +175,15 @@ async def delete(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: in
     check_version(row, version)
     await _check_admin_left(tx, row)
     await tx.delete(row)
+
+
+async def things(tx: Reader, acting: Acting, identity: uuid.UUID) -> Mapping[str, Sequence[str]]:
+    """Return the names of what would be removed with a user, by kinds of which there is any.
+
+    Raises:
+        NotFound: There is none that they may see.
+    """
+    return await names_gone_with(tx.session, await seen(tx, acting, User, identity))
 
 
 async def set_password(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from tests.browser.axe import accessible
 from tests.browser.chromium import visitor
 from tests.signin.people import ADA, PASSWORD, House
 
@@ -29,6 +30,7 @@ async def test_by_keyboard_with_a_password_and_out_again(browser: Browser, share
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert")).to_have_text("Email or password is wrong.")
         await expect(page.get_by_label("Password")).to_be_focused()
+        await accessible(page)
         await page.keyboard.type(PASSWORD)
         await page.keyboard.press("Enter")
         await expect(page.get_by_text(f"You are signed in as {ADA}.")).to_be_visible()
@@ -38,6 +40,19 @@ async def test_by_keyboard_with_a_password_and_out_again(browser: Browser, share
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         await page.goto(shared_home.origin)
         assert "/login" in page.url
+
+
+async def test_everybody_can_register(browser: Browser, shared_home: House) -> None:
+    await shared_home.set(allowSignup=True)
+    async with visitor(browser) as page:
+        await page.goto(f"{shared_home.origin}/login")
+        await page.get_by_role("link", name="Register").click()
+        await page.get_by_label("Name").fill("Grace")
+        await page.get_by_label("Email").fill("grace@example.org")
+        await page.get_by_label("Password").fill(PASSWORD)
+        await accessible(page)
+        await page.get_by_role("button", name="Register").click()
+        await expect(page.get_by_text("You are signed in as grace@example.org.")).to_be_visible()
 
 
 async def test_at_the_provider_in_chinese_and_in_the_dark(browser: Browser, shared_home: House) -> None:

@@ -12,6 +12,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # Each area adds its pages, as they are in a new gateway. Pages of things that must be made first are for its own tests.
 PATHS = (
     "/",
+    "/users",
+    "/users/new",
     "/settings",
     "/audit",
 )

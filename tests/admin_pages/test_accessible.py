@@ -12,6 +12,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # Each area adds its pages, as they are in a new gateway. Pages of things that must be made first are for its own tests.
 PATHS = (
     "/",
+    "/oauth-clients",
+    "/oauth-clients/grants",
     "/users",
     "/users/new",
     "/settings",

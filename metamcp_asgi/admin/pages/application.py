@@ -6,7 +6,7 @@ from typing import Final
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
-from metamcp_asgi.admin.pages import api_keys, audit, endpoints, overview, settings, users
+from metamcp_asgi.admin.pages import api_keys, audit, endpoints, oauth_clients, overview, settings, users
 from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.pages.place import Place
 from metamcp_asgi.signin.application import nowhere
@@ -15,7 +15,7 @@ from metamcp_asgi.signin.sessions import Sessions
 
 __all__ = ["admin_pages"]
 
-_ROOMS: Final = (overview, endpoints, api_keys, users, settings, audit)
+_ROOMS: Final = (overview, endpoints, api_keys, users, oauth_clients, settings, audit)
 
 
 def admin_pages(

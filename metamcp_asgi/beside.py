@@ -96,6 +96,7 @@ def _connecting(
     grants.ledgers = lambda spec, user: StoredLedger(source.opened, bus, spec, user)
     grants.page = lambda key: f"{base}{CONNECT}/{key}"
     grants.changed = host.aggregator.pool.authorized
+    source.on_grants(grants.read_again)
     connecting = Connecting(source.opened, grants, bus, KeyRing(host.settings.secret_keys))
     return connect_sites(connecting, sessions, place, **guarded)
 

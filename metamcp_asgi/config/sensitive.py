@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-__all__ = ["Span", "in_args", "in_url", "masked", "plain_env", "plain_header", "plain_name"]
+__all__ = ["MASK", "Span", "in_args", "in_url", "masked", "plain_env", "plain_header", "plain_name"]
 
 MASK: Final = "***"
 

@@ -81,6 +81,10 @@ class Book:
             logger.warning("The other processes are not told of a new grant")
             self._told(key.encode())
 
+    def read_again(self) -> None:
+        """Read each grant again before its next request, as one of them has changed in the store."""
+        self._told(None)
+
     async def aclose(self) -> None:
         """Stop renewing, and close all connections to authorization servers."""
         await self._tasks.aclose()

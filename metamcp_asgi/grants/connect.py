@@ -169,14 +169,6 @@ class Connecting:
         await self._book.tell(pending.key)
         return row
 
-    async def forget(self, acting: Acting, server: uuid.UUID, *, own: bool = False) -> bool:
-        """Remove a grant, and return whether there was one; raises what ``depart`` raises."""
-        async with (await self._store()).write(acting) as tx:
-            place = await self._place(tx, acting, server, own)
-            gone = await rows.forget(tx, server, place.user)
-        await self._book.tell(str(server))
-        return gone
-
     async def _place(self, tx: Reader, acting: Acting, server: uuid.UUID, own: bool) -> "_Place":
         row = await servers.get(tx, acting, server)
         secrets_of = tx.secrets(row)

@@ -6,7 +6,7 @@ Knows the columns and opens the secrets. Reads plain columns rather than objects
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any, Final
 
@@ -64,6 +64,8 @@ class Loader:
     def __init__(self, *, transform_localhost: bool = False) -> None:
         self.compiler = Compiler()
         self.revision: int | None = None
+        self.granted: Callable[[], object] | None = None
+        """Is called when a grant at a server may have come or gone, which is no part of what is compiled."""
         self._transform_localhost = transform_localhost
 
     async def refresh(self, tx: Reader) -> None:
@@ -89,6 +91,8 @@ class Loader:
         else:
             await self._read(tx, changed)
         self.revision = number
+        if self.granted is not None and (changed is None or "credential" in changed):
+            self.granted()
 
     async def _changed(self, session: AsyncSession, number: int) -> dict[str, Ids] | None:
         """Return the ids of what has changed, by kind; ``None`` when all must be read."""

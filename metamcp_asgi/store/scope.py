@@ -20,7 +20,7 @@ from metamcp_asgi.store.oauth_columns import oauth_of
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["Scope", "read_scope", "server_columns"]
+__all__ = ["Scope", "compiled_server", "read_scope", "server_columns"]
 
 Named = TypeVar("Named", Server, Namespace)
 
@@ -76,7 +76,7 @@ async def read_scope(tx: Reader, owner_id: uuid.UUID | None) -> Scope:
     endpoint_names = {str(endpoint.id): endpoint.name for endpoint in endpoints}
     sayable = [key for key in keys if _sayable(key, unsaid)]
     snapshot = Snapshot(
-        servers={server.name: _server(server, tx.secrets(server)) for server in servers},
+        servers={server.name: compiled_server(server, tx.secrets(server)) for server in servers},
         namespaces={namespace.name: _namespace(namespace, members, settings, names) for namespace in namespaces},
         endpoints={e.name: _endpoint(e, by_id[e.namespace_id]) for e in endpoints if e.namespace_id in by_id},
         keys={key.digest: _key(key, endpoint_names) for key in sayable},
@@ -148,7 +148,8 @@ def _sayable(key: ApiKey, unsaid: list[str]) -> bool:
     return True
 
 
-def _server(row: Server, secrets: ServerSecrets) -> compiled.Server:
+def compiled_server(row: Server, secrets: ServerSecrets) -> compiled.Server:
+    """Return the server that a row stands for, as a file could say it; the reverse of ``server_columns``."""
     headers = tuple(secrets.headers.items())
     if secrets.bearer_token is not None:
         others = tuple(pair for pair in headers if pair[0].lower() != "authorization")

@@ -70,6 +70,10 @@ class StoreSource:
         """What is told the digest of each key that is used."""
         return self._uses.note
 
+    def on_grants(self, told: Callable[[], object]) -> None:
+        """Have a function called when a grant at a server may have come or gone."""
+        self._loader.granted = told
+
     def load(self) -> Snapshot:
         """Return the first snapshot, whether or not an event loop runs here; the database is closed again.
 

@@ -257,7 +257,9 @@ async def test_each_user_has_a_grant_of_their_own(side: Side) -> None:
         lines[user] = await grant.line()
     assert lines[None] == lines[str(side.ada.id)] == b""
     assert await accepted(side, lines[str(bob.id)])
-    await side.connecting.forget(member, side.server, own=True)
+    async with side.store.write(member) as tx:
+        assert await rows.forget(tx, side.server, bob.id)
+    side.book.read_again()
     grant = side.book.of(config, str(bob.id))
     assert grant is not None
     assert await grant.line() == b""

@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metamcp_asgi.admin.api import (
     configuration,
     endpoints,
+    exporting,
     governance,
+    grants,
     imports,
     keys,
     namespaces,
@@ -42,6 +44,8 @@ PREFIX: Final = "/api/v1"
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *servers.OPERATIONS,
+    *exporting.OPERATIONS,
+    *grants.OPERATIONS,
     *namespaces.OPERATIONS,
     *tools.OPERATIONS,
     *endpoints.OPERATIONS,

@@ -16,7 +16,7 @@ from metamcp_asgi.store import models
 from metamcp_asgi.store.compile import named
 from metamcp_asgi.store.policy import Acting
 
-__all__ = ["Health", "ServerHealth", "Tool", "ToolPage", "catalogue_of", "health_of", "tool_of"]
+__all__ = ["Health", "ServerHealth", "Tool", "ToolPage", "catalogue_of", "health_of", "says", "tool_of"]
 
 _STDERR_LINES = 20
 
@@ -99,6 +99,16 @@ def tool_of(entry: Entry) -> Tool:
         output_schema=known.get("outputSchema"),
         annotations=known.get("annotations"),
     )
+
+
+def says(entry: Entry, text: str) -> bool:
+    """Tell whether a tool's name, title or description has a text, which is in small letters."""
+    if text in entry.key.casefold():
+        return True
+    words = (
+        _text(msgspec.json.decode(entry.members[name])) for name in ("title", "description") if name in entry.members
+    )
+    return any(text in each.casefold() for each in words if each is not None)
 
 
 def _text(value: Any) -> str | None:

@@ -2,20 +2,23 @@
 
 import asyncio
 import uuid
+from difflib import SequenceMatcher
 from typing import Any
 
 from msgspec import UNSET, structs
 
 from metamcp_asgi.admin.api.access import secrets_included
+from metamcp_asgi.admin.api.finding import FOUND_BY, IDS, SEARCH, found, ids_of
 from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of
-from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, tool_of
+from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, says, tool_of
 from metamcp_asgi.admin.api.shapes import Server, ServerPage, shown_args, shown_url
+from metamcp_asgi.config.sensitive import MASK
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import SecretsError
 from metamcp_asgi.store.policy import check_change, visible
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.services import servers
-from metamcp_asgi.store.services.inputs import NewServer, ServerChanges
+from metamcp_asgi.store.services.inputs import Invalid, NewServer, ServerChanges
 from metamcp_asgi.store.transaction import Reader, place_of
 
 __all__ = ["OPERATIONS"]
@@ -27,8 +30,7 @@ REFRESH_SECONDS = 10.0
 async def _list(ask: Ask) -> Reply:
     include = secrets_included(ask)
     async with ask.store.read() as tx:
-        after = ask.after(str, uuid.UUID)
-        rows = await servers.list_(tx, ask.caller, after=after, limit=ask.limit + 1)
+        rows = await found(tx, ask, ask.after(str, uuid.UUID))
         rows, following = page_of(rows, ask.limit, place_of)
         items = [await _shown(tx, ask, row, include=include) for row in rows]
     return Reply(body=ServerPage(items=items, next=following), next=following)
@@ -69,7 +71,8 @@ async def _tools(ask: Ask) -> Reply:
     catalogue = catalogue_of(ask.aggregator, row)
     entries = catalogue.lists["tools/list"].entries if catalogue is not None and catalogue.lists is not None else ()
     after = ask.after(str)
-    wanted = [entry for entry in entries if after is None or entry.key > after[0]]
+    text = (ask.query[SEARCH.name] or "").strip().casefold()
+    wanted = [entry for entry in entries if (after is None or entry.key > after[0]) and (not text or says(entry, text))]
     shown, following = page_of(wanted[: ask.limit + 1], ask.limit, lambda entry: (entry.key,))
     items = [tool_of(entry) for entry in shown]
     state = health_of(ask.aggregator, row, ask.caller)
@@ -84,7 +87,7 @@ async def _health(ask: Ask) -> Reply:
 
 async def _all_health(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
-        rows = await tx.list(models.Server, visible(ask.caller, models.Server))
+        rows = await tx.list(models.Server, visible(ask.caller, models.Server), *ids_of(ask))
     shown = [health_of(ask.aggregator, row, ask.caller) for row in rows]
     failed = any(server.state == "failed" for server in shown)
     return Reply(body=Health(status="degraded" if failed else "ok", servers=shown))
@@ -138,14 +141,28 @@ async def _shown(tx: Reader, ask: Ask, row: models.Server, *, include: bool = Fa
 
 
 def _unmasked(row: models.Server, given: ServerChanges) -> ServerChanges:
-    """Return changes in which what came back as it was shown, with ``***``, means no change."""
+    """Return changes in which what came back as it was shown, with ``***``, means no change.
+
+    Raises:
+        Invalid: It came back in a place where nobody can tell which secret it stands for.
+    """
     kept: dict[str, Any] = {}
-    if given.url is not UNSET and given.url == shown_url(row.url):
-        kept["url"] = UNSET
+    if given.url is not UNSET and (shown := shown_url(row.url)) != row.url:
+        if given.url == shown:
+            kept["url"] = UNSET
+        elif MASK in given.url:
+            raise Invalid("url", f"has a hidden secret, {MASK}, and is another one; write the secret itself")
     if given.args is not UNSET:
-        shown = shown_args(row.args)
-        known = dict(zip(enumerate(shown), row.args, strict=True))
-        kept["args"] = [known.get((place, arg), arg) for place, arg in enumerate(given.args)]
+        masks, args = shown_args(row.args), list(given.args)
+        hidden = {mask for mask, arg in zip(masks, row.args, strict=True) if mask != arg}
+        left = set(range(len(args)))
+        for block in SequenceMatcher(None, masks, args, autojunk=False).get_matching_blocks():
+            args[block.b : block.b + block.size] = row.args[block.a : block.a + block.size]
+            left.difference_update(range(block.b, block.b + block.size))
+        for place in sorted(left):
+            if args[place] in hidden:
+                raise Invalid(f"args[{place}]", "stands for a secret that was elsewhere; write the secret itself")
+        kept["args"] = args
     return structs.replace(given, **kept)
 
 
@@ -159,7 +176,7 @@ OPERATIONS = (
         summary="List servers.",
         run=_list,
         gives=ServerPage,
-        query=(*PAGED, SECRETS),
+        query=(*PAGED, *FOUND_BY, SECRETS),
     ),
     Operation(
         method="POST",
@@ -199,7 +216,7 @@ OPERATIONS = (
         name="listServerTools",
         run=_tools,
         gives=ToolPage,
-        query=PAGED,
+        query=(*PAGED, SEARCH),
         running=True,
         summary="List the tools that a server offers now, in its own names.",
     ),
@@ -237,6 +254,7 @@ OPERATIONS = (
         summary="Tell how all servers do.",
         run=_all_health,
         gives=Health,
+        query=(IDS,),
         running=True,
     ),
 )

@@ -79,6 +79,7 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
     oauth: Annotated[
         Mapping[str, Any] | None, Meta(description="How tokens for it are got; null: as the server asks for.")
     ]
+    has_client_secret: bool
     secrets_readable: Annotated[
         bool, Meta(description="False: their key is missing; set them again, or bring the key back.")
     ] = True
@@ -112,6 +113,7 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
             header_names=sorted(known.headers),
             has_bearer_token=known.bearer_token is not None,
             oauth=row.oauth,
+            has_client_secret=known.client_secret is not None,
             secrets_readable=secrets is not None,
             env=known.env if include else UNSET,
             headers=known.headers if include else UNSET,

@@ -37,13 +37,6 @@ class Things(Shape, frozen=True, kw_only=True, rename="camel"):
     names: Sequence[str]
 
 
-class Things(Shape, frozen=True, kw_only=True, rename="camel"):
-    """How many things of a kind there are, and the names of the first of them."""
-
-    count: int
-    names: Sequence[str]
-
-
 class Password(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A new password; ``current`` is needed for one's own. All sessions end but ``session``, an id, if it is given."""
 

@@ -23,8 +23,8 @@ __all__ = [
     "tools",
 ]
 
-_OTHERWISE: Final = frozenset({"createUser", "listUsers", "setPassword", "exportServers"})
-"""Operations that have a command of another form: ``users add``, ``list`` and ``passwd``, and ``export``."""
+_OTHERWISE: Final = frozenset({"createUser", "listUsers", "setPassword"})
+"""Operations that have a command of another form: ``users add``, ``list`` and ``passwd``."""
 
 
 class Verbs(click.Group):

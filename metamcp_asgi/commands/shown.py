@@ -116,6 +116,9 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
 }
 """The columns of each type of items: a head, and the field in JSON or what makes the cell of an item."""
 
+_FILES: Final = frozenset({"ServersFile"})
+"""Types of answers that are a file by themselves, and shown as it is."""
+
 _NOBODY: Final = {"ownerId": "public", "endpointIds": "all"}
 """What null means, where it is not nothing."""
 
@@ -128,6 +131,8 @@ async def in_words(operation: Operation, answer: Any, names: Names) -> str:
         answer: Its answer.
         names: Finds the names of what is referred to.
     """
+    if getattr(operation.gives, "__name__", "") in _FILES:
+        return harmless(json.dumps(answer, indent=2, ensure_ascii=False))
     field = _listed(operation.gives)
     if field is None:
         return await _lines(answer, names)

@@ -1,0 +1,92 @@
+"""What several pages of servers show alike: the names of transports, whose a server is, what was done."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from metamcp_asgi.admin.api.running import ServerHealth
+from metamcp_asgi.admin.api.shapes import Server
+from metamcp_asgi.admin.pages.desk import Desk, Refused
+from metamcp_asgi.pages.i18n import N_, translations
+from metamcp_asgi.pages.visit import visit_of
+from metamcp_asgi.signin.people import person
+from metamcp_asgi.store.policy import may_change
+
+__all__ = [
+    "ERAS",
+    "PATH",
+    "SHARINGS",
+    "TYPES",
+    "changeable",
+    "notice",
+    "owners",
+    "status_of",
+    "translated",
+    "unsettled",
+]
+
+PATH: Final = "/mcp-servers"
+TYPES: Final = {"stdio": "stdio", "streamable_http": "Streamable HTTP", "sse": "HTTP+SSE"}
+"""The transports, by the names that the specification has for them."""
+ERAS: Final = (
+    ("auto", N_("Found out when connecting")),
+    ("modern", N_("Modern: 2026-07-28 and later")),
+    ("legacy", N_("Legacy: up to 2025-11-25")),
+)
+SHARINGS: Final = (
+    ("auto", N_("Automatic")),
+    ("shared", N_("Everybody shares one session")),
+    ("principal", N_("Each key or person has a session")),
+    ("session", N_("Each client session has a session")),
+    ("call", N_("Each call has a session")),
+)
+_NOTICES: Final = {
+    "created": N_("The server was added."),
+    "saved": N_("The server was saved."),
+    "deleted": N_("The server was deleted."),
+    "imported": N_("The servers were imported."),
+    "enabled": N_("The server was switched on."),
+    "disabled": N_("The server was switched off."),
+    "reset": N_("The server was reset and connects anew."),
+    "refreshed": N_("What the server offers was read again."),
+    "forgotten": N_("The authorization was forgotten."),
+}
+_MOST_USERS: Final = 200
+
+
+def notice(request: Request) -> str:
+    """Return what a page says was done."""
+    return _NOTICES.get(request.query_params.get("done", ""), "")
+
+
+def translated(scope: Scope, choices: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the values and texts of a choice in the visitor's language."""
+    texts = translations(visit_of(scope).language)
+    return [(value, texts.gettext(text)) for value, text in choices]
+
+
+def status_of(refused: Refused) -> int:
+    """Return the status of a page that shows again what was refused: 409 for what somebody else was faster with."""
+    return 409 if refused.status in (409, 412) else 422
+
+
+def changeable(scope: Scope, server: Any) -> bool:
+    """Tell whether who is signed in may change a server."""
+    return may_change(person(scope).acting, server)
+
+
+def unsettled(health: ServerHealth) -> bool:
+    """Tell whether it will be known in a moment how a server does, or what it offers."""
+    return health.state == "starting" or (health.state == "ready" and health.tools is None and not health.error)
+
+
+async def owners(desk: Desk, scope: Scope, servers: list[Server]) -> Mapping[uuid.UUID, str]:
+    """Return the email addresses of the owners of servers, as far as who is signed in may know them."""
+    me = person(scope).acting
+    if not me.admin or all(server.owner_id in (None, me.id) for server in servers):
+        return {}
+    users = (await desk.ask(scope, "listUsers", query={"limit": _MOST_USERS})).body
+    return {user.id: user.email for user in users.items}

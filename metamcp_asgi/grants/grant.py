@@ -123,7 +123,8 @@ class OneGrant:
                     return None
                 kept = await (self._own(kept, challenge) if self._by_ourselves else self._refresh(kept))
                 await self._ledger.refreshed(kept)
-                self._take(kept)
+                # What somebody has had forgotten meanwhile is not kept, and must not be used either.
+                self._take(await self._ledger.read())
         except TimeoutError:
             return GrantError(f"could not be authorized within {PATIENCE:g} seconds")
         except UpstreamError as error:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.processes import running
 
@@ -35,6 +35,7 @@ FLAGS = (
 )
 PATIENCE = 30_000
 """Milliseconds that the browser may take for one step."""
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -43,6 +43,8 @@ class Authorizing(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshTok
         self.access: dict[str, AccessToken] = {}
         self.seen: Counter[str] = Counter()
         self.asked: list[AuthorizationParams] = []
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        """What happens while a token is refreshed."""
 
     @property
     def url(self) -> str:
@@ -95,6 +97,8 @@ class Authorizing(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshTok
             raise TokenError("invalid_grant")
         self.used.add(refresh_token.token)
         self.seen["refreshed"] += 1
+        if self.meanwhile is not None:
+            await self.meanwhile()
         return self._tokens(client.client_id, scopes, refresh_token.resource)
 
     async def load_access_token(self, token: str) -> AccessToken | None:

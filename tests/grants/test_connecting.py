@@ -204,6 +204,22 @@ async def test_a_token_is_refreshed_before_its_end_by_one_of_many(side: Side) ->
     assert side.provider.seen == {"registered": 1, "exchanged": 1, "refreshed": 1}
 
 
+async def test_what_is_forgotten_while_it_is_refreshed_is_not_used_any_more(side: Side) -> None:
+    await side.connect()
+    grant = side.book.of(side.config())
+    assert grant is not None
+    assert await accepted(side, await grant.line())
+
+    async def forgotten() -> None:
+        async with side.store.write(side.ada) as tx:
+            assert await rows.forget(tx, side.server, None)
+        side.book.read_again()
+
+    side.provider.meanwhile = forgotten
+    side.now = 3600
+    assert await grant.line() == b""
+
+
 async def test_a_token_that_is_refused_is_refreshed_and_what_was_taken_back_takes_a_person(side: Side) -> None:
     await side.connect()
     grant = side.book.of(side.config())

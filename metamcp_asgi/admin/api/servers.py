@@ -152,9 +152,10 @@ def _unmasked(row: models.Server, given: ServerChanges) -> ServerChanges:
             kept["url"] = UNSET
         elif MASK in given.url:
             raise Invalid("url", f"has a hidden secret, {MASK}, and is another one; write the secret itself")
-    if given.args is not UNSET:
-        masks, args = shown_args(row.args), list(given.args)
-        hidden = {mask for mask, arg in zip(masks, row.args, strict=True) if mask != arg}
+    masks = shown_args(row.args)
+    hidden = {mask for mask, arg in zip(masks, row.args, strict=True) if mask != arg}
+    if given.args is not UNSET and hidden:
+        args = list(given.args)
         left = set(range(len(args)))
         for block in SequenceMatcher(None, masks, args, autojunk=False).get_matching_blocks():
             args[block.b : block.b + block.size] = row.args[block.a : block.a + block.size]

@@ -87,11 +87,25 @@ class Publisher:
     def publish(self) -> tuple[list[Item], dict[str, Route], frozenset[str]]:
         """Return the list, where every callable name leads, and the names of what is switched off."""
         published = self._published()
+        for each in self.left_out:
+            logger.warning("%s is left out, because another one has its name", each)
         self.long = sorted(name for name in published if len(name) > MODELS_TAKE)
         items = sorted((_item(name, named) for name, named in published.items()), key=lambda item: item.place)
         meaning = self._meaning(published)
         routes = {name: named.route for name, named in meaning.items() if named.override.enabled}
         return items, routes, frozenset(meaning.keys() - routes.keys())
+
+    def find(self, server: str, key: str) -> tuple[str, Item] | None:
+        """Return the published name of one of them, and its line of the list; ``None``: it is not in there.
+
+        Args:
+            server: The name of its server.
+            key: Its own name there.
+        """
+        for name, named in self._published().items():
+            if named.entry.key == key and named.route.server.name == server:
+                return name, _item(name, named)
+        return None
 
     def _published(self) -> dict[str, _Named]:
         published: dict[str, _Named] = {}
@@ -107,7 +121,6 @@ class Publisher:
                     break
             else:
                 self.left_out.append(f"{named.base} of server {server}")
-                logger.warning("%s is left out, because another one has its name", self.left_out[-1])
         return published
 
     def _meaning(self, published: Mapping[str, _Named]) -> dict[str, _Named]:

@@ -12,13 +12,13 @@ from msgspec import Raw, Struct
 from metamcp_asgi.aggregate import resources
 from metamcp_asgi.aggregate.catalogue import Catalogue
 from metamcp_asgi.aggregate.naming import Publisher
-from metamcp_asgi.aggregate.published import Item, Route, entries_of
+from metamcp_asgi.aggregate.published import Item, Renamed, Route, entries_of
 from metamcp_asgi.config.snapshot import Namespace, ToolOverride
 from metamcp_asgi.protocol import uris
 from metamcp_asgi.protocol.jsonrpc import encode
 from metamcp_asgi.protocol.revisions import LISTS
 
-__all__ = ["View", "build"]
+__all__ = ["View", "build", "tool_of"]
 
 MAX_URI: Final = 8 * 1024
 """Characters of a URI that is not listed; what no server has told of is not worth the search for its owner."""
@@ -76,10 +76,7 @@ def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
         catalogues: The catalogues of its servers, in its order.
     """
     renamed = resources.renamed(catalogues)
-    tools = Publisher(namespace.prefix, renamed, tasks=True)
-    for index, catalogue, entry in entries_of(catalogues, "tools/list"):
-        override = namespace.tools.get((catalogue.server.name, entry.key), _AS_IS)
-        tools.add(index, catalogue, entry, override)
+    tools = _tools(namespace, catalogues, renamed)
     prompts = Publisher(namespace.prefix, renamed)
     for index, catalogue, entry in entries_of(catalogues, "prompts/list"):
         prompts.add(index, catalogue, entry, _AS_IS)
@@ -110,6 +107,29 @@ def build(namespace: Namespace, catalogues: Sequence[Catalogue]) -> View:
         left_out=[*tools.left_out, *prompts.left_out],
         long=tools.long,
     )
+
+
+def tool_of(namespace: Namespace, catalogues: Sequence[Catalogue], server: str, tool: str) -> tuple[str, Item] | None:
+    """Return the published name of one tool and its line of ``tools/list``, as ``build`` would have them.
+
+    Args:
+        namespace: The configuration, be it one that is only planned.
+        catalogues: The catalogues of its servers, in its order.
+        server: The name of the tool's server.
+        tool: The server's own name for it.
+
+    Returns:
+        ``None``: It is not listed.
+    """
+    return _tools(namespace, catalogues, resources.renamed(catalogues)).find(server, tool)
+
+
+def _tools(namespace: Namespace, catalogues: Sequence[Catalogue], renamed: Mapping[str, Renamed]) -> Publisher:
+    tools = Publisher(namespace.prefix, renamed, tasks=True)
+    for index, catalogue, entry in entries_of(catalogues, "tools/list"):
+        override = namespace.tools.get((catalogue.server.name, entry.key), _AS_IS)
+        tools.add(index, catalogue, entry, override)
+    return tools
 
 
 def _aimed(route: Route, uri: str) -> Route:

@@ -28,7 +28,7 @@ __all__ = ["command_of", "commands_of", "group_of", "operation_of", "verb_of"]
 _GROUPED: Final[Mapping[str, str]] = {"/namespaces/{id:uuid}/tools": "tools"}
 """Where a group begins below another one."""
 
-_FLAGS: Final[Mapping[str, str]] = {"secrets": "include"}
+_FLAGS: Final[Mapping[str, str]] = {"secrets": "include", "details": "include"}
 """Query parameters that have one value only."""
 
 _SAID: Final[Mapping[str, bool]] = {"yes": True, "on": True, "no": False, "off": False}

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 from starlette.types import Scope
 
-from metamcp_asgi.admin.api.operation import SECRETS, Ask
+from metamcp_asgi.admin.api.operation import SECRETS, Ask, Parameter
 from metamcp_asgi.admin.api.problem import Fault, Problem, sentence
 from metamcp_asgi.asgi.auth import FAILURES_PER_MINUTE, key_in_headers
 from metamcp_asgi.asgi.bucket import Buckets
@@ -25,7 +25,7 @@ from metamcp_asgi.store.policy import Acting, Forbidden, acting_key, check_admin
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import keys
 
-__all__ = ["Access", "secrets_included"]
+__all__ = ["Access", "included", "secrets_included"]
 
 _CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="MetaMCP management"'),)
 
@@ -121,10 +121,20 @@ def secrets_included(ask: Ask) -> bool:
         Forbidden: It does, and is no admin's.
         Problem: It asks for something else (422).
     """
-    wanted = ask.query[SECRETS.name]
-    if wanted is None:
+    if not included(ask, SECRETS):
         return False
-    if wanted != "include":
-        raise Problem(422, "secrets: may only be `include`.", [Fault("may only be `include`", parameter=SECRETS.name)])
     check_admin(ask.caller, "secrets")
     return True
+
+
+def included(ask: Ask, parameter: Parameter) -> bool:
+    """Tell whether a request asks for more than is usual, with ``include`` as the value of a parameter.
+
+    Raises:
+        Problem: It asks for something else (422).
+    """
+    wanted = ask.query[parameter.name]
+    if wanted not in (None, "include"):
+        reason = "may only be `include`"
+        raise Problem(422, f"{parameter.name}: {reason}.", [Fault(reason, parameter=parameter.name)])
+    return wanted is not None

@@ -1,18 +1,77 @@
-"""Namespaces with their servers."""
+"""Namespaces with their servers and middlewares."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
-from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of
-from metamcp_asgi.admin.api.shapes import Namespace, NamespacePage
+from metamcp_asgi.admin.api.access import included
+from metamcp_asgi.admin.api.operation import PAGED, SEARCH, Ask, Operation, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.running import State, health_of
+from metamcp_asgi.admin.api.shapes import Namespace, NamespacePage, Page, Shape
+from metamcp_asgi.aggregate.middleware.registry import known
+from metamcp_asgi.config.snapshot import TransportKind
 from metamcp_asgi.store import models
+from metamcp_asgi.store.compile import named
 from metamcp_asgi.store.services import namespaces
 from metamcp_asgi.store.services.inputs import NamespaceChanges, NewNamespace
 from metamcp_asgi.store.transaction import Reader, place_of
 
 __all__ = ["OPERATIONS"]
+
+DETAILS = Parameter("details", str, "`include`: show the owner's email and how many tools and endpoints there are.")
+
+
+class NamespaceMember(Shape, frozen=True, kw_only=True, rename="camel"):
+    """A server of a namespace and how it does; ``active``: whether it takes part. ``tools``: how many it offers now."""
+
+    server_id: uuid.UUID
+    name: str
+    description: str
+    type: TransportKind
+    owner_id: uuid.UUID | None
+    active: bool
+    state: State
+    error: str
+    tools: int | None
+
+
+class Members(Shape, frozen=True, kw_only=True, rename="camel"):
+    """The servers of a namespace, in their order."""
+
+    items: Sequence[NamespaceMember]
+
+
+class Candidate(Shape, frozen=True, kw_only=True, rename="camel"):
+    """A server that could be added to a namespace."""
+
+    id: uuid.UUID
+    name: str
+    description: str
+    type: TransportKind
+    owner_id: uuid.UUID | None
+
+
+class CandidatePage(Page, frozen=True, kw_only=True, rename="camel"):
+    """A page of servers that could be added."""
+
+    items: Sequence[Candidate]
+
+
+class Middleware(Shape, frozen=True, kw_only=True, rename="camel"):
+    """A middleware; ``options`` is the JSON schema of its options, null for none. ``error``: why it cannot be used."""
+
+    name: str
+    summary: str
+    options: dict[str, Any] | None
+    error: str
+
+
+class Middlewares(Shape, frozen=True, kw_only=True, rename="camel"):
+    """The middlewares that a namespace can have."""
+
+    items: Sequence[Middleware]
 
 
 class MemberChange(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -23,10 +82,10 @@ class MemberChange(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
 
 async def _list(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
-        after = ask.after(str, uuid.UUID)
-        rows = await namespaces.list_(tx, ask.caller, after=after, limit=ask.limit + 1)
+        after, search = ask.after(str, uuid.UUID), ask.query["search"]
+        rows = await namespaces.list_(tx, ask.caller, search=search, after=after, limit=ask.limit + 1)
         rows, following = page_of(rows, ask.limit, place_of)
-        body = NamespacePage(items=await _shown(tx, rows), next=following)
+        body = NamespacePage(items=await _shown(tx, rows, ask), next=following)
     return Reply(body=body, next=following)
 
 
@@ -40,7 +99,7 @@ async def _create(ask: Ask, given: NewNamespace) -> Reply:
 async def _get(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         row = await namespaces.get(tx, ask.caller, ask.id)
-        (body,) = await _shown(tx, [row])
+        (body,) = await _shown(tx, [row], ask)
     return Reply(body=body, version=row.version)
 
 
@@ -66,11 +125,89 @@ async def _switch_server(ask: Ask, given: MemberChange) -> Reply:
     return Reply(body=body, version=row.version)
 
 
-async def _shown(tx: Reader, rows: Sequence[models.Namespace]) -> list[Namespace]:
+async def _members(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        row = await namespaces.get(tx, ask.caller, ask.id)
+        places = await namespaces.members(tx, ask.caller, ask.id)
+        found = await tx.list(models.Server, models.Server.id.in_([place.server_id for place in places]))
+    servers = {server.id: server for server in found}
+    health = {server.id: health_of(ask.aggregator, server, ask.caller) for server in found}
+    items = [
+        NamespaceMember(
+            server_id=place.server_id,
+            name=servers[place.server_id].name,
+            description=servers[place.server_id].description,
+            type=servers[place.server_id].type,
+            owner_id=servers[place.server_id].owner_id,
+            active=place.active,
+            state=health[place.server_id].state,
+            error=health[place.server_id].error,
+            tools=health[place.server_id].tools,
+        )
+        for place in places
+    ]
+    return Reply(body=Members(items=items), version=row.version)
+
+
+async def _candidates(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        after, search = ask.after(str, uuid.UUID), ask.query["search"]
+        rows = await namespaces.candidates(tx, ask.caller, ask.id, search=search, after=after, limit=ask.limit + 1)
+    rows, following = page_of(rows, ask.limit, place_of)
+    items = [
+        Candidate(id=row.id, name=row.name, description=row.description, type=row.type, owner_id=row.owner_id)
+        for row in rows
+    ]
+    return Reply(body=CandidatePage(items=items, next=following), next=following)
+
+
+async def _middlewares(ask: Ask) -> Reply:
+    items = [
+        Middleware(name=each.name, summary=each.summary, options=each.options, error=each.error) for each in known()
+    ]
+    return Reply(body=Middlewares(items=items))
+
+
+async def _shown(tx: Reader, rows: Sequence[models.Namespace], ask: Ask | None = None) -> list[Namespace]:
     members: dict[uuid.UUID, list[models.Membership]] = {row.id: [] for row in rows}
     for member in await tx.list(models.Membership, models.Membership.namespace_id.in_(members)):
         members[member.namespace_id].append(member)
-    return [Namespace.of(row, members[row.id]) for row in rows]
+    if ask is None or not included(ask, DETAILS):
+        return [Namespace.of(row, members[row.id]) for row in rows]
+    details = await namespaces.details(tx, ask.caller, rows)
+    offered = _offered(ask, details)
+    return [
+        Namespace.of(
+            row,
+            members[row.id],
+            owner=None if row.owner_id is None else details.owners[row.owner_id],
+            endpoints=details.endpoints.get(row.id, 0),
+            tools=None if ask.aggregator is None else _number(row, members[row.id], offered, details),
+        )
+        for row in rows
+    ]
+
+
+def _offered(ask: Ask, details: namespaces.Details) -> dict[uuid.UUID, Collection[str]]:
+    """Return what each server offers now."""
+    offered: dict[uuid.UUID, Collection[str]] = {}
+    for identity, (name, owner) in details.servers.items():
+        catalogue = ask.aggregator.catalogues.get(named(name, owner)) if ask.aggregator is not None else None
+        if catalogue is not None and catalogue.lists is not None:
+            offered[identity] = {entry.key for entry in catalogue.lists["tools/list"].entries}
+    return offered
+
+
+def _number(
+    row: models.Namespace,
+    members: Sequence[models.Membership],
+    offered: Mapping[uuid.UUID, Collection[str]],
+    details: namespaces.Details,
+) -> int:
+    """Return how many tools of a namespace are on."""
+    on = {member.server_id: offered.get(member.server_id, ()) for member in members if member.active}
+    off = sum(tool in on.get(server, ()) for server, tool in details.off[row.id])
+    return sum(map(len, on.values())) - off
 
 
 _PATH = "/namespaces/{id:uuid}"
@@ -83,7 +220,7 @@ OPERATIONS = (
         summary="List namespaces.",
         run=_list,
         gives=NamespacePage,
-        query=PAGED,
+        query=(*PAGED, SEARCH, DETAILS),
     ),
     Operation(
         method="POST",
@@ -95,7 +232,23 @@ OPERATIONS = (
         gives=Namespace,
         status=201,
     ),
-    Operation(method="GET", path=_PATH, name="getNamespace", summary="Read a namespace.", run=_get, gives=Namespace),
+    Operation(
+        method="GET",
+        path="/namespaces/middlewares",
+        name="listMiddlewares",
+        run=_middlewares,
+        gives=Middlewares,
+        summary="List the middlewares that a namespace can have, with what each can be told.",
+    ),
+    Operation(
+        method="GET",
+        path=_PATH,
+        name="getNamespace",
+        summary="Read a namespace.",
+        run=_get,
+        gives=Namespace,
+        query=(DETAILS,),
+    ),
     Operation(
         method="PATCH",
         path=_PATH,
@@ -114,6 +267,24 @@ OPERATIONS = (
         status=204,
         conditional=True,
         summary="Remove a namespace, and with it the endpoints over it.",
+    ),
+    Operation(
+        method="GET",
+        path=f"{_PATH}/servers",
+        name="listMembers",
+        run=_members,
+        gives=Members,
+        running=True,
+        summary="List the servers of a namespace in their order, and how they do; the ETag is the namespace's.",
+    ),
+    Operation(
+        method="GET",
+        path=f"{_PATH}/candidates",
+        name="listCandidates",
+        run=_candidates,
+        gives=CandidatePage,
+        query=(*PAGED, SEARCH),
+        summary="List the servers that could be added to a namespace.",
     ),
     Operation(
         method="PATCH",

@@ -23,6 +23,7 @@ __all__ = [
     "AFTER",
     "LIMIT",
     "PAGED",
+    "SEARCH",
     "SECRETS",
     "WORDS",
     "Ask",
@@ -51,6 +52,7 @@ AFTER: Final = Parameter("after", Annotated[str, Meta(max_length=2000)], "The `n
 PAGED: Final = (LIMIT, AFTER)
 WORDS: Final = Annotated[str, Meta(max_length=200, pattern=r"^[^\0]*$")]
 """What is searched for; PostgreSQL takes no NUL."""
+SEARCH: Final = Parameter("search", WORDS, "Only what has this text in its name or description.")
 SECRETS: Final = Parameter("secrets", str, "`include`: show secrets, too; for keys of admins.")
 
 

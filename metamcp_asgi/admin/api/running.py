@@ -4,7 +4,7 @@ Of this process: another one of the same store has connections of its own.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -16,9 +16,11 @@ from metamcp_asgi.store import models
 from metamcp_asgi.store.compile import named
 from metamcp_asgi.store.policy import Acting
 
-__all__ = ["Health", "ServerHealth", "Tool", "ToolPage", "catalogue_of", "health_of", "says", "tool_of"]
+__all__ = ["Health", "ServerHealth", "State", "Tool", "ToolPage", "catalogue_of", "health_of", "says", "tool_of"]
 
 _STDERR_LINES = 20
+State: TypeAlias = Literal["disabled", "starting", "ready", "failed"]
+"""How a server does, in a word."""
 
 
 class ServerHealth(Shape, frozen=True, kw_only=True, rename="camel"):
@@ -26,7 +28,7 @@ class ServerHealth(Shape, frozen=True, kw_only=True, rename="camel"):
 
     id: UUID
     name: str
-    state: Literal["disabled", "starting", "ready", "failed"]
+    state: State
     error: str
     era: Literal["modern", "legacy"] | None = None
     revision: str | None = None
@@ -57,7 +59,7 @@ class ToolPage(Page, frozen=True, kw_only=True, rename="camel"):
     """A page of what a server offers; there is none while it is ``starting``."""
 
     items: Sequence[Tool]
-    state: Literal["disabled", "starting", "ready", "failed"]
+    state: State
     error: str
 
 

@@ -135,16 +135,23 @@ class Member(Shape, frozen=True, kw_only=True, rename="camel"):
 
 
 class Namespace(Owned, frozen=True, kw_only=True, rename="camel"):
-    """A namespace, its servers in their order."""
+    """A namespace, its servers in their order.
+
+    ``owner``, an email, and the numbers of ``tools`` and ``endpoints`` are there with ``?details=include``; tools are
+    those that are on and offered now, null where nobody can tell.
+    """
 
     description: str
     prefix: PrefixRule
     middlewares: Sequence[Any]
     servers: Sequence[Member]
+    owner: str | None | UnsetType = UNSET
+    tools: int | None | UnsetType = UNSET
+    endpoints: int | UnsetType = UNSET
 
     @classmethod
-    def of(cls, row: models.Namespace, members: Sequence[models.Membership]) -> "Namespace":
-        """Return a namespace as it is shown, with its members in their order."""
+    def of(cls, row: models.Namespace, members: Sequence[models.Membership], **more: Any) -> "Namespace":
+        """Return a namespace as it is shown, with its members in their order, and with ``more`` of its fields."""
         return cls(
             **owned(row),
             description=row.description,
@@ -153,6 +160,7 @@ class Namespace(Owned, frozen=True, kw_only=True, rename="camel"):
                 {each["name"]: each["options"]} if each.get("options") else each["name"] for each in row.middlewares
             ],
             servers=[Member(server_id=member.server_id, active=member.active) for member in members],
+            **more,
         )
 
 

@@ -7,6 +7,7 @@ that takes options names their type, a ``msgspec.Struct``, as ``Options``, and g
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,7 +20,7 @@ from metamcp_asgi.config.node import nearest, step
 from metamcp_asgi.config.snapshot import MiddlewareSpec, Namespace, Snapshot
 from metamcp_asgi.errors import ConfigError
 
-__all__ = ["GROUP", "METHODS", "check", "instances", "names", "naming"]
+__all__ = ["GROUP", "METHODS", "Known", "check", "instances", "known", "names", "naming", "takes_part"]
 
 GROUP: Final = "metamcp_asgi.middleware"
 METHODS: Final[dict[str, str]] = {
@@ -49,6 +50,29 @@ _PLACE: Final = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
 def names() -> list[str]:
     """Return the names of all middlewares that could be configured."""
     return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A middleware that could be configured.
+
+    ``options`` is the JSON schema of its options, ``None`` when it takes none; ``error`` tells why it cannot be used.
+    """
+
+    name: str
+    summary: str = ""
+    options: dict[str, Any] | None = None
+    error: str = ""
+
+
+@cache
+def known() -> tuple[Known, ...]:
+    """Return all middlewares that could be configured, by name; which are installed does not change meanwhile."""
+    return tuple(map(_known, names()))
+
+
+def takes_part(namespace: Namespace, method: str) -> bool:
+    """Tell whether a middleware of a namespace may take part in the answers to a method; who knows of unknown ones."""
+    return any(_takes_part(spec, method) for spec in namespace.middlewares)
 
 
 def check(snapshot: Snapshot) -> None:
@@ -93,6 +117,24 @@ def _make(spec: MiddlewareSpec, place: str) -> object:
         raise ConfigError(error.reason, path=_joined(inner, error.path)) from None
     except ValueError as error:
         raise ConfigError(str(error), path=inner) from None
+
+
+def _takes_part(spec: MiddlewareSpec, method: str) -> bool:
+    try:
+        return hasattr(_class(spec.name, ""), METHODS[method])
+    except ConfigError:  # its package is not installed on this machine
+        return True
+
+
+def _known(name: str) -> Known:
+    try:
+        made = _class(name, "")
+    except ConfigError as error:
+        return Known(name=name, error=error.reason)
+    options_type: Any = getattr(made, "Options", None)
+    schema = None if options_type is None else msgspec.json.schema(options_type)
+    summary = (made.__doc__ or "").strip().partition("\n")[0]
+    return Known(name=name, summary=summary, options=schema)
 
 
 def _class(name: str, place: str) -> type[Any]:

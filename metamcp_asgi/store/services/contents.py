@@ -5,7 +5,7 @@ Checks a plan before anything is written, so that whoever is told that it does n
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -16,7 +16,10 @@ from metamcp_asgi.store.models import Membership, Namespace, Server, ToolSetting
 from metamcp_asgi.store.services.fragments import namespace_of
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["Contents", "entry_of", "override_of", "read"]
+__all__ = ["OVERRIDES", "Contents", "entry_of", "override_of", "read"]
+
+OVERRIDES: Final = ("name", "title", "description", "annotations")
+"""What a namespace can change about a tool besides its switch."""
 
 
 class Contents(Struct):
@@ -80,5 +83,5 @@ def entry_of(row: Namespace) -> dict[str, Any]:
 
 def override_of(row: ToolSetting) -> dict[str, Any]:
     """Return what a namespace changes about a tool as in the configuration file."""
-    values = {field: getattr(row, field) for field in ("name", "title", "description", "annotations")}
+    values = {field: getattr(row, field) for field in OVERRIDES}
     return {"enabled": row.enabled} | {field: value for field, value in values.items() if value is not None}

@@ -1,24 +1,25 @@
 """Namespaces: made, changed and removed, with the list of their servers."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
+from sqlalchemy import func, or_, select
 
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.errors import NotFound
-from metamcp_asgi.store.models import Endpoint, Membership, Namespace, Server
-from metamcp_asgi.store.policy import Acting, check_move, check_reach, may_see, new_owner
+from metamcp_asgi.store.models import Endpoint, Membership, Namespace, Server, ToolSetting, User
+from metamcp_asgi.store.policy import Acting, check_move, check_reach, may_see, new_owner, visible
 from metamcp_asgi.store.services import contents
 from metamcp_asgi.store.services.fragments import check_middlewares
 from metamcp_asgi.store.services.inputs import Invalid, Member, NamespaceChanges, NewNamespace, given
-from metamcp_asgi.store.services.rows import assign, changeable, check_owner, check_unique, seen, seen_all
+from metamcp_asgi.store.services.rows import assign, changeable, check_owner, check_unique, having, seen
 from metamcp_asgi.store.services.settings import rules
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["create", "delete", "get", "list_", "members", "switch_server", "update"]
+__all__ = ["Details", "candidates", "create", "delete", "details", "get", "list_", "members", "switch_server", "update"]
 
 
 async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> Namespace:
@@ -31,10 +32,16 @@ async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> Namespace:
 
 
 async def list_(
-    tx: Reader, acting: Acting, *, after: tuple[Any, ...] | None = None, limit: int | None = None
+    tx: Reader,
+    acting: Acting,
+    *,
+    search: str | None = None,
+    after: tuple[Any, ...] | None = None,
+    limit: int | None = None,
 ) -> Sequence[Namespace]:
-    """Return the namespaces that somebody may see, by name."""
-    return await seen_all(tx, acting, Namespace, after, limit)
+    """Return the namespaces that somebody may see, by name; of these, those with ``search`` in name or description."""
+    found = () if search is None else (having(search, Namespace.name, Namespace.description),)
+    return await tx.list(Namespace, visible(acting, Namespace), *found, after=after, limit=limit)
 
 
 async def members(tx: Reader, acting: Acting, identity: uuid.UUID) -> Sequence[Membership]:
@@ -45,6 +52,67 @@ async def members(tx: Reader, acting: Acting, identity: uuid.UUID) -> Sequence[M
     """
     await seen(tx, acting, Namespace, identity)
     return await tx.list(Membership, Membership.namespace_id == identity)
+
+
+class Details(Struct, frozen=True):
+    """What lists tell of namespaces beside their own columns.
+
+    ``owners`` are the emails of their owners; ``endpoints`` how many publish each, of those that somebody may see;
+    ``servers`` the names and owners of their servers; ``off`` the tools that each switches off.
+    """
+
+    owners: Mapping[uuid.UUID, str]
+    endpoints: Mapping[uuid.UUID, int]
+    servers: Mapping[uuid.UUID, tuple[str, uuid.UUID | None]]
+    off: Mapping[uuid.UUID, Collection[tuple[uuid.UUID, str]]]
+
+
+async def details(tx: Reader, acting: Acting, rows: Sequence[Namespace]) -> Details:
+    """Return what lists tell of namespaces, in a few queries for all of them."""
+    these = [row.id for row in rows]
+    owners = select(User.id, User.email).where(User.id.in_({row.owner_id for row in rows}))
+    endpoints = (
+        select(Endpoint.namespace_id, func.count())
+        .where(Endpoint.namespace_id.in_(these), visible(acting, Endpoint))
+        .group_by(Endpoint.namespace_id)
+    )
+    inside = select(Membership.server_id).where(Membership.namespace_id.in_(these))
+    servers = select(Server.id, Server.name, Server.owner_id).where(Server.id.in_(inside), Server.disabled.is_(False))
+    off = select(ToolSetting.namespace_id, ToolSetting.server_id, ToolSetting.tool).where(
+        ToolSetting.namespace_id.in_(these), ToolSetting.enabled.is_(False)
+    )
+    switched_off: dict[uuid.UUID, set[tuple[uuid.UUID, str]]] = {identity: set() for identity in these}
+    for namespace, server, tool in await tx.session.execute(off):
+        switched_off[namespace].add((server, tool))
+    return Details(
+        owners={row[0]: row[1] for row in await tx.session.execute(owners)},
+        endpoints={row[0]: row[1] for row in await tx.session.execute(endpoints)},
+        servers={row[0]: (row[1], row[2]) for row in await tx.session.execute(servers)},
+        off=switched_off,
+    )
+
+
+async def candidates(
+    tx: Reader,
+    acting: Acting,
+    identity: uuid.UUID,
+    *,
+    search: str | None = None,
+    after: tuple[Any, ...] | None = None,
+    limit: int | None = None,
+) -> Sequence[Server]:
+    """Return the servers that could be added to a namespace, by name: visible, not yet in it, its owner's or public.
+
+    Raises:
+        NotFound: There is no such namespace that they may see.
+    """
+    row = await seen(tx, acting, Namespace, identity)
+    inside = select(Membership.server_id).where(Membership.namespace_id == row.id)
+    found = () if search is None else (having(search, Server.name, Server.description),)
+    # As ``policy.reaches`` has it.
+    reached = or_(Server.owner_id.is_(None), Server.owner_id == row.owner_id)
+    fitting = (visible(acting, Server), reached, Server.id.not_in(inside), *found)
+    return await tx.list(Server, *fitting, after=after, limit=limit)
 
 
 async def create(tx: Writer, acting: Acting, new: NewNamespace) -> Namespace:

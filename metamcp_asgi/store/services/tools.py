@@ -6,8 +6,11 @@ A tool is known by its server and the server's own name for it, so that no refre
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
+from sqlalchemy import or_, select, tuple_
+
+from metamcp_asgi.config import snapshot
 from metamcp_asgi.config.node import step
 from metamcp_asgi.protocol.names import qualify
 from metamcp_asgi.store.errors import NotFound
@@ -19,19 +22,56 @@ from metamcp_asgi.store.services.inputs import Invalid, ToolChanges, given
 from metamcp_asgi.store.services.rows import assign, changeable, check_version, seen
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["change", "clear", "settings", "switch"]
+__all__ = ["Brief", "Switching", "briefs", "change", "clear", "planned", "settings", "switch", "switching"]
 
 _LONGEST_PATTERN = 200
 
 
-async def settings(tx: Reader, acting: Acting, namespace: uuid.UUID) -> Sequence[ToolSetting]:
-    """Return what a namespace changes, by tool; tools that are as their server has them are not in it.
+class Brief(NamedTuple):
+    """What a list needs to know of every tool that has settings."""
+
+    server_id: uuid.UUID
+    tool: str
+    enabled: bool
+    name: str | None
+    title: str | None
+    description: str | None
+    overridden: bool
+
+
+async def briefs(tx: Reader, acting: Acting, namespace: uuid.UUID) -> dict[tuple[uuid.UUID, str], Brief]:
+    """Return what a namespace changes, in short; tools that are as their server has them are not in it.
 
     Raises:
         NotFound: There is no such namespace that they may see.
     """
     await seen(tx, acting, Namespace, namespace)
-    return await tx.list(ToolSetting, ToolSetting.namespace_id == namespace)
+    overridden = or_(*(getattr(ToolSetting, field).is_not(None) for field in contents.OVERRIDES))
+    # Plain columns, of which there may be many thousands.
+    words = (ToolSetting.name, ToolSetting.title, ToolSetting.description)
+    query = select(ToolSetting.server_id, ToolSetting.tool, ToolSetting.enabled, *words, overridden).where(
+        ToolSetting.namespace_id == namespace
+    )
+    return {(row[0], row[1]): Brief(*row) for row in await tx.session.execute(query)}
+
+
+async def settings(
+    tx: Reader, acting: Acting, namespace: uuid.UUID, only: Collection[tuple[uuid.UUID, str]] | None = None
+) -> Sequence[ToolSetting]:
+    """Return what a namespace changes, by tool; tools that are as their server has them are not in it.
+
+    Args:
+        tx: The transaction.
+        acting: Who wants to know.
+        namespace: The namespace's id.
+        only: The tools that are meant, each by its server and name; ``None`` for all.
+
+    Raises:
+        NotFound: There is no such namespace that they may see.
+    """
+    await seen(tx, acting, Namespace, namespace)
+    these = [] if only is None else [tuple_(ToolSetting.server_id, ToolSetting.tool).in_(list(only))]
+    return await tx.list(ToolSetting, ToolSetting.namespace_id == namespace, *these)
 
 
 async def change(
@@ -62,26 +102,29 @@ async def change(
         Conflict: The setting has another version.
     """
     row = await changeable(tx, acting, Namespace, namespace, None)
-    inside = await contents.read(tx, row.id)
-    if server not in inside.servers:
-        raise NotFound("membership", server)
-    if not free_text("tool", tool):
-        raise Invalid("tool", "must not be empty")
+    inside, _ = await _planned(tx, row, server, tool, changes)
     setting = inside.tools.get((server, tool))
     check_version(setting, version) if setting else None
     values = given(changes)
-    merged = {**(contents.override_of(setting) if setting else {}), **values}
-    override = {field: value for field, value in merged.items() if value is not None}
-    place = step("tools", qualify(inside.servers[server].name, tool))
-    try:
-        inside.check(row.name, contents.entry_of(row), overrides={(server, tool): override})
-    except Invalid as error:
-        raise Invalid(error.field.removeprefix(place).removeprefix("."), error.reason) from None
     if setting is None:
         return await tx.add(ToolSetting(namespace_id=row.id, server_id=server, tool=tool, **values))
     assign(setting, values)
     await tx.flush()
     return setting
+
+
+async def planned(
+    tx: Reader, acting: Acting, namespace: uuid.UUID, server: uuid.UUID, tool: str, changes: ToolChanges
+) -> snapshot.Namespace:
+    """Return what the namespace would be after ``change``, of which it has the arguments; nothing is written.
+
+    Raises:
+        NotFound: There is no such namespace that they may see, or it does not have the server.
+        Invalid: As for ``change``.
+    """
+    row = await seen(tx, acting, Namespace, namespace)
+    _, compiled = await _planned(tx, row, server, tool, changes)
+    return compiled
 
 
 async def clear(tx: Writer, acting: Acting, namespace: uuid.UUID, server: uuid.UUID, tool: str) -> None:
@@ -100,23 +143,30 @@ async def clear(tx: Writer, acting: Acting, namespace: uuid.UUID, server: uuid.U
         await tx.delete(setting)
 
 
-async def switch(
-    tx: Writer,
+Switching: TypeAlias = Sequence[tuple[uuid.UUID, str, ToolSetting | None]]
+"""Tools that a pattern would switch, each by its server and name, and what is set of it now."""
+
+
+async def switching(
+    tx: Reader,
     acting: Acting,
     namespace: uuid.UUID,
     pattern: str,
     enabled: bool,
     known: Mapping[uuid.UUID, Collection[str]],
-) -> list[ToolSetting]:
-    """Switch every tool whose name fits a pattern, and return the settings that changed.
+    *,
+    only: uuid.UUID | None = None,
+) -> Switching:
+    """Return what switching every tool whose name fits a pattern would change.
 
     Args:
         tx: The transaction.
-        acting: Who does it.
+        acting: Who would do it.
         namespace: The namespace's id.
         pattern: ``*``, ``?`` and ``[...]`` as in a shell, for ``server__tool`` in the server's own names.
-        enabled: Whether they are on.
+        enabled: Whether they would be on.
         known: The tools that servers offer now, by the server's id; those with a setting are known anyway.
+        only: The server of which tools are switched, if not of all.
 
     Raises:
         NotFound: There is no such namespace that they may see.
@@ -132,21 +182,56 @@ async def switch(
         key
         for key in sorted(tools)
         if key[0] in inside.servers
+        and only in (None, key[0])
         and fnmatchcase(qualify(inside.servers[key[0]].name, key[1]), pattern)
         and (inside.tools[key].enabled if key in inside.tools else True) != enabled
     ]
     there = {key: contents.override_of(inside.tools[key]) if key in inside.tools else {} for key in fitting}
-    planned: dict[tuple[uuid.UUID, str], dict[str, Any]] = {
+    wanted: dict[tuple[uuid.UUID, str], dict[str, Any]] = {
         key: {**override, "enabled": enabled} for key, override in there.items()
     }
-    inside.check(row.name, contents.entry_of(row), overrides=planned)
-    changed = [inside.tools[key] for key in fitting if key in inside.tools]
+    inside.check(row.name, contents.entry_of(row), overrides=wanted)
+    return [(*key, inside.tools.get(key)) for key in fitting]
+
+
+async def switch(
+    tx: Writer,
+    acting: Acting,
+    namespace: uuid.UUID,
+    pattern: str,
+    enabled: bool,
+    known: Mapping[uuid.UUID, Collection[str]],
+    *,
+    only: uuid.UUID | None = None,
+) -> list[ToolSetting]:
+    """Switch every tool whose name fits a pattern, and return the settings that changed; see ``switching``."""
+    wanted = await switching(tx, acting, namespace, pattern, enabled, known, only=only)
+    changed = [setting for _, _, setting in wanted if setting is not None]
     for setting in changed:
         setting.enabled = enabled
     new = [
-        ToolSetting(namespace_id=row.id, server_id=server, tool=tool, enabled=enabled)
-        for server, tool in fitting
-        if (server, tool) not in inside.tools
+        ToolSetting(namespace_id=namespace, server_id=server, tool=tool, enabled=enabled)
+        for server, tool, setting in wanted
+        if setting is None
     ]
     await tx.add_all(new)
     return [*changed, *new]
+
+
+async def _planned(
+    tx: Reader, row: Namespace, server: uuid.UUID, tool: str, changes: ToolChanges
+) -> tuple[contents.Contents, snapshot.Namespace]:
+    """Return what is in a namespace, and what it would be with these changes of a tool."""
+    inside = await contents.read(tx, row.id)
+    if server not in inside.servers:
+        raise NotFound("membership", server)
+    if not free_text("tool", tool):
+        raise Invalid("tool", "must not be empty")
+    setting = inside.tools.get((server, tool))
+    merged = {**(contents.override_of(setting) if setting else {}), **given(changes)}
+    override = {field: value for field, value in merged.items() if value is not None}
+    place = step("tools", qualify(inside.servers[server].name, tool))
+    try:
+        return inside, inside.check(row.name, contents.entry_of(row), overrides={(server, tool): override})
+    except Invalid as error:
+        raise Invalid(error.field.removeprefix(place).removeprefix("."), error.reason) from None

@@ -1,0 +1,113 @@
+"""The list of a namespace's tools: which there are, which of them are asked for, and a page of these.
+
+Looks at every tool, of which there may be thousands, but reads only those of the page whole.
+"""
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from msgspec import Meta
+
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.running import catalogue_of, says
+from metamcp_asgi.admin.api.tool_shapes import Counts, NamespaceTool, NamespaceToolPage
+from metamcp_asgi.aggregate.catalogue import Entry
+from metamcp_asgi.protocol.names import qualify
+from metamcp_asgi.store import models
+from metamcp_asgi.store.services import tools
+from metamcp_asgi.store.transaction import Reader
+
+__all__ = ["QUERY", "list_tools", "offered_of", "servers_of"]
+
+QUERY: Final = (
+    *PAGED,
+    Parameter("search", Annotated[str, Meta(max_length=200)], "Only what has this text in names, title, description."),
+    Parameter("server", UUID, "Only the tools of the server of this id."),
+    Parameter(
+        "show",
+        Literal["on", "off", "overridden", "missing"],
+        "Only those that are `on`, `off`, `overridden`, or `missing`: saved, but not offered now.",
+    ),
+)
+"""What can be asked of the list."""
+
+
+async def list_tools(ask: Ask) -> Reply:
+    """Return a page of the tools of a namespace that are asked for, and how many there are of each sort."""
+    async with ask.store.read() as tx:
+        briefs = await tools.briefs(tx, ask.caller, ask.id)
+        servers = await servers_of(tx, ask.id)
+        offered = offered_of(ask, servers)
+        counts, wanted = _chosen(ask, servers, offered, briefs)
+        shown, following = page_of(wanted[: ask.limit + 1], ask.limit, lambda place: place)
+        keys = [(server, tool) for _, tool, server in shown]
+        settings = {(row.server_id, row.tool): row for row in await tools.settings(tx, ask.caller, ask.id, keys)}
+    items = [NamespaceTool.of(servers[key[0]], key[1], settings.get(key), offered[key[0]].get(key[1])) for key in keys]
+    return Reply(body=NamespaceToolPage(items=items, next=following, counts=counts), next=following)
+
+
+def _chosen(
+    ask: Ask,
+    servers: Mapping[UUID, models.Server],
+    offered: Mapping[UUID, Mapping[str, Entry]],
+    briefs: Mapping[tuple[UUID, str], tools.Brief],
+) -> tuple[Counts, list[tuple[str, str, UUID]]]:
+    """Return how many tools there are, and the places of those that were asked for, from ``after`` on."""
+    after, only, show = ask.after(str, str, UUID), ask.query["server"], ask.query["show"]
+    search = (ask.query["search"] or "").strip().casefold()
+    extra: dict[UUID, list[str]] = {}
+    for server, tool in briefs:
+        if server in servers and tool not in offered[server]:
+            extra.setdefault(server, []).append(tool)
+    found = total = off = overridden = missing = 0
+    wanted: list[tuple[str, str, UUID]] = []
+    for identity, row in sorted(servers.items(), key=lambda item: (item[1].name, item[0])):
+        entries = offered[identity]
+        # In order already, but for those that are not offered.
+        for tool in sorted([*entries, *extra.get(identity, ())]):
+            brief = briefs.get((identity, tool))
+            total += 1
+            is_off, is_changed = (False, False) if brief is None else (not brief.enabled, brief.overridden)
+            entry = entries.get(tool)
+            off += is_off
+            overridden += is_changed
+            missing += entry is None
+            fits = {"off": is_off, "on": not is_off, "overridden": is_changed, "missing": entry is None}
+            if (
+                only not in (None, identity)
+                or (show is not None and not fits[show])
+                or (search and not _has(search, row.name, tool, brief, entry))
+            ):
+                continue
+            found += 1
+            place = (row.name, tool, identity)
+            if after is None or place > after:
+                wanted.append(place)
+    return Counts(found=found, all=total, on=total - off, off=off, overridden=overridden, missing=missing), wanted
+
+
+def _has(search: str, server: str, tool: str, brief: tools.Brief | None, entry: Entry | None) -> bool:
+    """Tell whether a tool's names, title or description, or those that replace them, have a text in them."""
+    if search in qualify(server, tool).casefold():
+        return True
+    words = (brief.name, brief.title, brief.description) if brief is not None else ()
+    return any(search in word.casefold() for word in words if word) or (entry is not None and says(entry, search))
+
+
+async def servers_of(tx: Reader, namespace: uuid.UUID) -> dict[uuid.UUID, models.Server]:
+    """Return the servers of a namespace by their ids."""
+    members = await tx.list(models.Membership, models.Membership.namespace_id == namespace)
+    rows = await tx.list(models.Server, models.Server.id.in_([member.server_id for member in members]))
+    return {row.id: row for row in rows}
+
+
+def offered_of(ask: Ask, servers: Mapping[uuid.UUID, models.Server]) -> dict[uuid.UUID, dict[str, Entry]]:
+    """Return the tools that each server offers now, in their order."""
+    offered: dict[uuid.UUID, dict[str, Entry]] = {}
+    for identity, row in servers.items():
+        catalogue = catalogue_of(ask.aggregator, row)
+        lists = catalogue.lists if catalogue is not None else None
+        offered[identity] = {entry.key: entry for entry in lists["tools/list"].entries} if lists is not None else {}
+    return offered

@@ -44,13 +44,13 @@ async def preview_tool(ask: Ask, given: ToolChanges) -> Reply:
             later=takes_part(planned, "tools/list"),
         )
         return Reply(body=body)
-    because: Literal["off", "inactive", "missing", "taken"] = "taken"
-    if override is not None and not override.enabled:
-        because = "off"
+    because: Literal["missing", "inactive", "off", "taken"] = "taken"
+    if entry_of(ask, server, tool) is None:
+        because = "missing"
     elif not active:
         because = "inactive"
-    elif entry_of(ask, server, tool) is None:
-        because = "missing"
+    elif override is not None and not override.enabled:
+        because = "off"
     return Reply(body=Preview(name=None, because=because, long=False, modern=None, legacy=None, later=False))
 
 

@@ -9,6 +9,7 @@ from metamcp_asgi.admin.api.access import Access
 from metamcp_asgi.admin.api.application import PREFIX, management_api
 from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.connect import CONNECT, connect_sites
+from metamcp_asgi.admin.inspection import INSPECT, inspection_site
 from metamcp_asgi.admin.pages.application import admin_pages
 from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.aggregate.aggregator import Aggregator
@@ -41,6 +42,7 @@ class Host(Protocol):
     settings: Settings
     snapshot: Snapshot
     aggregator: Aggregator
+    admitted: ASGIApp
     bus: Bus
     tokens: Verifier
     grants: Book
@@ -78,10 +80,12 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
         used=source.used,
         app_url=settings.app_url,
     )
+    desk = Desk(source.opened, host.aggregator, host.reload)
     return {
         PREFIX: management,
         **people,
-        **admin_pages(Desk(source.opened, host.aggregator, host.reload), sessions, place, **guarded),
+        **admin_pages(desk, sessions, place, **guarded),
+        INSPECT: inspection_site(host.admitted, desk, lambda: host.snapshot, sessions, place, **guarded),
         **_connecting(source, host, sessions, place, guarded),
         **_authorizing(host, sessions, guarded),
     }

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.aggregate.alone import stays
 from metamcp_asgi.aggregate.dispatch import Ways, send
 from metamcp_asgi.aggregate.interaction.interaction import Interaction
 from metamcp_asgi.aggregate.longrunning.tasks import LongRunning
@@ -140,10 +141,11 @@ class Gateway:
         leaves = self._legs.leaves
         app: ASGIApp = StepUp(Leaves(leaves), self.aggregator, self._legs.intake, settings.app_url)
         shared: _Shared = {"take": self.bus.take, "when_away": settings.limits_without_redis}
-        app = RateLimit(app, policy_of_endpoint, **shared)
+        self.admitted: ASGIApp = RateLimit(app, policy_of_endpoint, **shared)
         used = source.used if source is not None else None
         keys_of, access = lambda: self.snapshot.keys, itemgetter("metamcp.endpoint")
-        app = Authenticate(app, keys_of, access, used=used, tokens=self.tokens, app_url=settings.app_url, **shared)
+        inside, url = self.admitted, settings.app_url
+        app = Authenticate(inside, keys_of, access, used=used, tokens=self.tokens, app_url=url, **shared)
         app = SwaggerUI(app)
         app = OriginGuard(app, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
         app = NamespaceRouter(
@@ -297,7 +299,7 @@ class Gateway:
             check(snapshot)
         self.snapshot = snapshot
         if self._started:
-            self._legs.streams.keep(snapshot.admits)
+            self._legs.streams.keep(lambda *whose: snapshot.admits(*whose) or stays(snapshot, *whose))
 
     async def reload(self) -> bool:
         """Read the configuration again.

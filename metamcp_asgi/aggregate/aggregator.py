@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from metamcp_asgi.aggregate import failures
+from metamcp_asgi.aggregate.alone import endpoint_for, namespace_for, with_alone
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
 from metamcp_asgi.aggregate.dispatch import Ways, answer, dispatch, find
@@ -21,7 +22,7 @@ from metamcp_asgi.aggregate.polling import Polling
 from metamcp_asgi.aggregate.published import Route
 from metamcp_asgi.aggregate.watches import Watches
 from metamcp_asgi.bus.protocol import Take
-from metamcp_asgi.config.snapshot import ANONYMOUS, Principal, Snapshot
+from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Namespace, Principal, Snapshot
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.metrics.sheet import Sheet
 from metamcp_asgi.protocol.hops import reading
@@ -87,6 +88,7 @@ class Aggregator:
         self._stale_seconds = stale_seconds
         self.catalogues: dict[str, Catalogue] = {}
         self._catalogue_of: dict[Server, Catalogue] = {}
+        self._alone: set[str] = set()
         self._namespaces: dict[str, Running] = {}
         self._endpoints: dict[str, tuple[Running, bool]] = {}
         self._listeners: dict[str, set[Callable[[list[Change]], None]]] = {}
@@ -101,6 +103,7 @@ class Aggregator:
         Raises:
             ConfigError: A middleware is unknown or its options are wrong; nothing has changed then.
         """
+        snapshot = with_alone(snapshot, self._alone)
         chains: dict[str, Chain | None] = {}
         for name, config in snapshot.namespaces.items():
             served = self._namespaces.get(name)
@@ -128,9 +131,7 @@ class Aggregator:
             if kept_namespace is None or (kept_namespace.config, kept_namespace.catalogues) != (config, catalogues):
                 if (chain := chains[name]) is not None:
                     chain.changed()
-                kept_namespace = Running(
-                    config, catalogues, self._pager, self._deadline, node=f"{self._instance}/{name}", chain=chain
-                )
+                kept_namespace = self._running(name, config, catalogues, chain)
             running[name] = kept_namespace
         self._namespaces = running
         read_for: dict[str, list[str]] = {}
@@ -144,6 +145,23 @@ class Aggregator:
         }
         self._watches.keep(self._publishes)
         self._tell_soon()
+
+    def alone(self, server: str) -> Endpoint | None:
+        """Return an endpoint that publishes one server by itself, which is there from now on.
+
+        Args:
+            server: The name by which the snapshot knows it; of a disabled one nothing is published.
+        """
+        catalogue = self.catalogues.get(server)
+        if catalogue is None:
+            return None
+        endpoint = endpoint_for(server)
+        if endpoint.name not in self._endpoints:
+            self._alone.add(server)
+            running = self._running(endpoint.namespace, namespace_for(server), [catalogue], None)
+            self._namespaces[endpoint.namespace] = running
+            self._endpoints[endpoint.name] = (running, True)
+        return endpoint
 
     async def call(self, call: Call) -> Outcome | Page:
         """Answer one call.
@@ -256,6 +274,10 @@ class Aggregator:
         await self._watches.aclose()
         await asyncio.gather(*(catalogue.aclose() for catalogue in self.catalogues.values()), *self._closing)
         await self.pool.aclose()
+
+    def _running(self, name: str, config: Namespace, catalogues: Sequence[Catalogue], chain: Chain | None) -> Running:
+        node = f"{self._instance}/{name}"
+        return Running(config, catalogues, self._pager, self._deadline, node=node, chain=chain)
 
     def _publishes(self, endpoint: str, server: Server) -> bool:
         served = self._endpoints.get(endpoint)

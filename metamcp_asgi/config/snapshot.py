@@ -241,6 +241,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
         served = self.endpoints.get(endpoint)
         if served is None or principal.kind == "anonymous":
             return served is not None and served.open
+        if principal.kind == "user" and principal.scopes is None:  # somebody who is signed in here
+            return served.open or self.lets(endpoint, principal)
         if principal.scopes is not None:
             if served.oauth is None or served.oauth.issuer != principal.issuer:
                 return False

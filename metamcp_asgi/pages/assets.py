@@ -1,5 +1,6 @@
-"""The files that pages load: our style sheet and script, and htmx, each under an address that has its content's hash.
+"""The files that pages load: our style sheet and scripts, and htmx, each under an address that has its content's hash.
 
+Those of a folder have the hash of the whole folder, so that modules in it can import each other by their names alone.
 ``static/htmx.min.js`` is that file of the npm package ``htmx.org`` 2.0.11, unchanged. Nothing is loaded from elsewhere.
 """
 
@@ -42,18 +43,28 @@ class _Asset(Struct, frozen=True):
 @cache
 def _assets() -> dict[str, _Asset]:
     """Return the files, read when the first page is shown."""
-    found: dict[str, _Asset] = {}
-    for path in sorted(_STATIC.iterdir()):
-        if path.suffix in _KINDS:
-            plain = path.read_bytes()
-            packer = zlib.compressobj(9, wbits=31)
-            zipped = packer.compress(plain) + packer.flush()
-            found[path.name] = _Asset(plain, zipped, _KINDS[path.suffix], hashlib.sha256(plain).hexdigest()[:16])
+    paths = sorted(_STATIC.iterdir())
+    found = {path.name: _asset(path, path.read_bytes()) for path in paths if path.suffix in _KINDS}
+    for folder in (path for path in paths if path.is_dir()):
+        files = [path for path in sorted(folder.iterdir()) if path.suffix in _KINDS]
+        together = b"".join(b"%b %b" % (path.name.encode(), path.read_bytes()) for path in files)
+        found |= {f"{folder.name}/{path.name}": _asset(path, together) for path in files}
     return found
+
+
+def _asset(path: Path, versioned: bytes) -> _Asset:
+    """Return a file; ``versioned`` is the content that its address stands for."""
+    plain = path.read_bytes()
+    packer = zlib.compressobj(9, wbits=31)
+    zipped = packer.compress(plain) + packer.flush()
+    return _Asset(plain, zipped, _KINDS[path.suffix], hashlib.sha256(versioned).hexdigest()[:16])
 
 
 def asset_path(name: str) -> str:
     """Return the path of a file, below that of the gateway.
+
+    Args:
+        name: Its name, after that of its folder: ``inspector/main.js``.
 
     Raises:
         KeyError: There is no such file.
@@ -63,7 +74,7 @@ def asset_path(name: str) -> str:
 
 async def serve_assets(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the files: an ASGI application for what is below ``ASSETS``."""
-    _, version, name = ("", *scope["path"].split("/"))[-3:]
+    version, _, name = scope["path"].rpartition(f"{ASSETS}/")[2].partition("/")
     asset = _assets().get(name)
     if asset is None or asset.version != version or scope["method"] not in ("GET", "HEAD"):
         body = {"error": "Not found", "message": "There is no such file, or it is another one by now; reload the page."}

@@ -43,6 +43,7 @@ def render(
     status: int = 200,
     headers: Iterable[tuple[bytes, bytes]] = (),
     form_action: Sequence[str] = (),
+    policy: Sequence[str] = (),
     **values: Any,
 ) -> Response:
     """Return a page.
@@ -54,12 +55,13 @@ def render(
         headers: Further headers, such as cookies.
         form_action: Where its forms may lead besides here, as sources of the content security policy: a form whose
             answer is a redirect elsewhere needs that, because browsers apply the policy to the redirect, too.
+        policy: Further directives of its content security policy.
         values: What the template shows.
     """
     visit = visit_of(scope)
     response = HTMLResponse(html(template, visit, scope.get(PERSON), values), status, _HEADERS)
     forms = " ".join(("'self'", *form_action))
-    response.headers["content-security-policy"] = _POLICY.replace("{forms}", forms)
+    response.headers["content-security-policy"] = "; ".join((_POLICY.replace("{forms}", forms), *policy))
     response.headers["content-language"] = visit.language
     response.raw_headers.extend(headers)
     if visit.fresh:

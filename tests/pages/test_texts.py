@@ -8,7 +8,8 @@ import pytest
 from babel.messages.catalog import Message
 from babel.messages.pofile import read_po
 
-from metamcp_asgi.pages.i18n import catalogues
+from metamcp_asgi.admin.pages.inspector.texts import TEXTS
+from metamcp_asgi.pages.i18n import PACKAGE, catalogues, translations
 from metamcp_asgi.pages.templates import environment
 from metamcp_asgi.pages.visit import LANGUAGES
 from tests.places import ROOT
@@ -62,3 +63,19 @@ def test_every_template_compiles_and_has_no_inline_script_or_style(template: str
     assert not re.search(r"(?<!\w)(_|gettext|ngettext)\(\s*[^\"'\s]", source)
     # The content security policy would not run it.
     assert not re.search(r"(?i)<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", source)
+
+
+def test_the_inspectors_script_is_told_all_of_its_texts_and_no_others() -> None:
+    scripts = (PACKAGE / "pages" / "static" / "inspector").glob("*.js")
+    used = {
+        text for script in scripts for text in re.findall(r'\bt\(\s*"((?:[^"\\]|\\.)*)"', script.read_text("utf-8"))
+    }
+    assert used
+    assert sorted(used) == sorted(TEXTS)
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_the_inspectors_texts_show_the_same_values_in_every_language(language: str) -> None:
+    told = translations(language).gettext
+    for text in TEXTS:
+        assert set(re.findall(r"\{\w+\}", told(text))) == set(re.findall(r"\{\w+\}", text)), text

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from metamcp_asgi.admin.pages import api_keys, audit, endpoints, oauth_clients, overview, settings, users
 from metamcp_asgi.admin.pages.desk import Desk
+from metamcp_asgi.admin.pages.inspector import page as inspector
 from metamcp_asgi.admin.pages.namespaces import application as namespaces
 from metamcp_asgi.admin.pages.servers import application as servers
 from metamcp_asgi.pages.place import Place
@@ -17,7 +18,7 @@ from metamcp_asgi.signin.sessions import Sessions
 
 __all__ = ["admin_pages"]
 
-_ROOMS: Final = (overview, servers, namespaces, endpoints, api_keys, users, oauth_clients, settings, audit)
+_ROOMS: Final = (overview, servers, namespaces, endpoints, api_keys, inspector, users, oauth_clients, settings, audit)
 
 
 def admin_pages(

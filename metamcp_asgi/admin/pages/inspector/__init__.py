@@ -1,0 +1,1 @@
+"""The inspector: a page on which a person tries a server or an endpoint as an MCP client does."""

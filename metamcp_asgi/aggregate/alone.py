@@ -1,0 +1,65 @@
+"""A server by itself, published under its own names, for who wants to see what it offers before anything is made of it.
+
+Such an endpoint and its namespace have a name that no configured one can have. Knows the configuration only; who may
+use them, whoever leads there decides.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from metamcp_asgi.config.snapshot import Endpoint, Namespace, Principal, Snapshot
+
+__all__ = ["endpoint_for", "namespace_for", "stays", "with_alone"]
+
+_PREFIX: Final = "server:"
+"""No name of an endpoint or a namespace has a colon."""
+
+
+def endpoint_for(server: str) -> Endpoint:
+    """Return the endpoint of one server.
+
+    Args:
+        server: The name by which the snapshot knows it.
+    """
+    return Endpoint(name=_named(server), namespace=_named(server))
+
+
+def namespace_for(server: str) -> Namespace:
+    """Return the namespace of one server.
+
+    Args:
+        server: As for ``endpoint_for``.
+    """
+    return Namespace(name=_named(server), servers=(server,), prefix="never")
+
+
+def with_alone(snapshot: Snapshot, servers: Iterable[str]) -> Snapshot:
+    """Return a snapshot that has some servers by themselves, too; those that it does not know are left out."""
+    known = [server for server in servers if server in snapshot.servers]
+    if not known:
+        return snapshot
+    return replace(
+        snapshot,
+        namespaces={**snapshot.namespaces, **{_named(server): namespace_for(server) for server in known}},
+        endpoints={**snapshot.endpoints, **{_named(server): endpoint_for(server) for server in known}},
+    )
+
+
+def stays(snapshot: Snapshot, endpoint: str, principal: Principal) -> bool:
+    """Tell whether somebody who listens to a server by itself may go on, because both are still there.
+
+    A server whose owner changes has another name then.
+
+    Args:
+        snapshot: What is served from now on.
+        endpoint: The endpoint's name, which may be any.
+        principal: Who was led there.
+    """
+    server = endpoint.removeprefix(_PREFIX)
+    return server != endpoint and server in snapshot.servers and principal.id in snapshot.people
+
+
+def _named(server: str) -> str:
+    return f"{_PREFIX}{server}"

@@ -41,15 +41,17 @@ class Laboratory(House):
 
     ids: dict[str, str]
     witness: Witness
+    modern: Any
+    bus: InMemorySubscriptionBus
 
     def inspector(self, kind: Literal["server", "endpoint"], name: str) -> str:
         """Returns the address of the page that inspects something."""
         return f"{self.origin}/mcp-inspector?{kind}={self.ids[name]}"
 
 
-def build(witness: Witness) -> Any:
+def build(witness: Witness, bus: InMemorySubscriptionBus) -> Any:
     """Returns the modern server, which has a tool with arguments of each kind, and completes the prompt `greet`."""
-    server = modern.build("modern", witness, InMemorySubscriptionBus())
+    server = modern.build("modern", witness, bus)
 
     @server.tool()
     def order(
@@ -111,15 +113,15 @@ async def _fill(home: House, urls: dict[str, str]) -> dict[str, str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def laboratory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Laboratory]:
     """The laboratory for the tests of a module."""
-    folder = tmp_path_factory.mktemp("inspected")
+    folder, bus = tmp_path_factory.mktemp("inspected"), InMemorySubscriptionBus()
     async with (
         witness_at(folder / "witness") as witness,
         _legacy(folder) as legacy,
-        served(build(witness).streamable_http_app()) as port,
-        house(f"sqlite:///{folder}/metamcp.db", poll_seconds=0.5) as home,
+        served((server := build(witness, bus)).streamable_http_app()) as port,
+        house(f"sqlite:///{folder}/metamcp.db") as home,
     ):
         found = Laboratory(home.gateway, int(home.origin.rpartition(":")[2]), home.url)
-        found.witness = witness
+        found.witness, found.modern, found.bus = witness, server, bus
         found.ids = await _fill(home, {"modern": f"http://127.0.0.1:{port}/mcp", "legacy": legacy})
         yield found
         await found.aclose()

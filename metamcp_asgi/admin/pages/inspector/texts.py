@@ -59,6 +59,7 @@ TEXTS: Final = (
     N_("Name of the model"),
     N_("No"),
     N_("No message"),
+    N_("None yet."),
     N_("Not connected."),
     N_("Not given"),
     N_("Notifications, the newest first"),

@@ -107,7 +107,7 @@ function linked(part, read) {
 }
 
 function named(name, parts) {
-  return h("section.part", {}, h("h4.mono", {}, name), parts);
+  return h("section.part", {}, h("p.caption", {}, name), parts);
 }
 
 function more(result) {

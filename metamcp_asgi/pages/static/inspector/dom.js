@@ -55,6 +55,11 @@ export function block(text, attributes = {}) {
   return h("pre", { tabindex: "0", ...attributes }, text);
 }
 
+/** Returns the text of a label, which says whether a value is required. */
+export function labelOf(name, required) {
+  return h("span", {}, name, required ? h("span.hint", {}, ` · ${t("required")}`) : null);
+}
+
 /** Returns a labelled part of a form. `control` gets the id that the label is for. */
 export function field(label, control, hint = "") {
   control.id ||= fresh("field");

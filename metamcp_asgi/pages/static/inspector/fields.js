@@ -1,7 +1,7 @@
 // The fields of an object, which may have lists and objects in them; each is made when it is shown.
 
 import { Invalid, choice, choices, json, number, text } from "./controls.js";
-import { button, fresh, h } from "./dom.js";
+import { button, fresh, h, labelOf } from "./dom.js";
 import { shape } from "./schema.js";
 import { t } from "./texts.js";
 
@@ -143,7 +143,7 @@ class Field {
     this.control = control(found, root, required && !nullable, depth);
     const { labelled } = this.control;
     const title = sounds(schema.title) === sounds(name) ? "" : schema.title; // many are made of the name
-    const told = h("span", {}, name, required ? h("span.hint", {}, ` · ${t("required")}`) : null);
+    const told = labelOf(name, required);
     labelled.id ||= fresh("argument");
     const grouped = labelled.getAttribute("role") === "group";
     const label = grouped ? h("div.label", { id: `${labelled.id}-label` }, told) : h("label", { for: labelled.id }, told);
@@ -153,7 +153,8 @@ class Field {
     const hint = h("div.hint", { id: `${labelled.id}-hint` }, this.wrong, hints.join(" · "));
     labelled.setAttribute("aria-describedby", hint.id);
     this.element = h("div.field", {}, label, this.control.element, hint);
-    if (schema.default !== undefined) this.control.write(schema.default);
+    // A default of null is what happens when nothing is given, too.
+    if (schema.default !== undefined && schema.default !== null) this.control.write(schema.default);
   }
 
   focus() {

@@ -11,11 +11,18 @@ export class Notices {
   /** @param {HTMLElement} place */
   constructor(place) {
     this.list = h("ol.messages", { "aria-label": t("Notifications, the newest first"), "aria-live": "polite" });
+    this.none = h("p.hint", {}, t("None yet."));
     this.filter = h("input", { type: "search", "aria-label": t("Filter"), placeholder: t("Filter"), oninput: () => this.#show() });
     place.append(
-      h("div.actions", {}, this.filter, button(t("Clear"), () => this.list.replaceChildren(), { class: "small" })),
+      h("div.actions", {}, this.filter, button(t("Clear"), () => this.clear(), { class: "small" })),
+      this.none,
       this.list,
     );
+  }
+
+  clear() {
+    this.list.replaceChildren();
+    this.none.hidden = false;
   }
 
   put({ method, params = {} }) {
@@ -34,6 +41,7 @@ export class Notices {
       h("span.hint", {}, new Date().toLocaleTimeString()),
       params ? h("details", {}, h("summary", {}, t("Details")), block(pretty(params))) : null,
     );
+    this.none.hidden = true;
     this.list.prepend(row);
     while (this.list.children.length > MOST) this.list.lastChild.remove();
     this.#show();

@@ -94,7 +94,7 @@ export class Questions {
   /** Shows a question with its answers, each a text and what makes its result. */
   #put(title, parts, signal, answers) {
     return new Promise((resolve, reject) => {
-      const heading = h("h3", { id: fresh("question"), tabindex: "-1" }, title);
+      const heading = h("h2", { id: fresh("question"), tabindex: "-1" }, title);
       const wrong = h("div", {});
       const end = (settle, value) => {
         signal.removeEventListener("abort", withdrawn);

@@ -3,7 +3,7 @@
 import { Choosing } from "./choosing.js";
 import { completing } from "./completing.js";
 import { promptResult, resourceResult, toolResult } from "./content.js";
-import { block, button, field, h } from "./dom.js";
+import { block, field, h, labelOf } from "./dom.js";
 import { Form } from "./form.js";
 import { pretty } from "./json.js";
 import { running } from "./running.js";
@@ -69,10 +69,7 @@ export function prompts(place, session, read) {
   const view = (prompt) => {
     const wanted = Array.isArray(prompt.arguments) ? prompt.arguments : [];
     const inputs = new Map(wanted.map(({ name }) => [String(name), h("input", { type: "text", autocomplete: "off" })]));
-    const notes = new Map(wanted.map((each) => [
-      String(each.name),
-      [each.required ? t("required") : "", each.title, each.description].filter(Boolean).join(" · "),
-    ]));
+    const notes = new Map(wanted.map((each) => [String(each.name), each]));
     const get = async (how) => {
       const params = { name: prompt.name, arguments: values(inputs) };
       return promptResult(await session().request("prompts/get", params, how), read);
@@ -85,10 +82,11 @@ export function prompts(place, session, read) {
 }
 
 function about(item, name, ...parts) {
+  const title = item.title ?? item.annotations?.title ?? item.name;
   return h(
     "article", {},
     h("h3.mono", {}, name),
-    item.title || (item.name && item.name !== name) ? h("p", {}, item.title ?? item.name) : null,
+    title && title !== name ? h("p", {}, title) : null,
     item.description ? h("p.said", {}, item.description) : null,
     parts,
     h("details", {}, h("summary", {}, t("As the server describes it")), block(pretty(item))),
@@ -121,14 +119,16 @@ function watching(session, uri) {
   return toggle;
 }
 
-/** Returns a field for each argument, with suggestions. */
+/** Returns a field for each argument, with what its note says of it, and with suggestions. */
 function written(inputs, session, ref, notes) {
   return [...inputs].map(([name, input]) => {
     const others = () => {
       const { [name]: gone, ...rest } = values(inputs);
       return rest;
     };
-    return [field(name, input, notes.get(name) ?? ""), completing(input, session, ref, name, others)];
+    const { title, description, required } = notes.get(name) ?? {};
+    const hint = [title, description].filter(Boolean).join(" · ");
+    return [field(labelOf(name, required), input, hint), completing(input, session, ref, name, others)];
   });
 }
 

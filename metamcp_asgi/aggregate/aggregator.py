@@ -103,7 +103,8 @@ class Aggregator:
         Raises:
             ConfigError: A middleware is unknown or its options are wrong; nothing has changed then.
         """
-        snapshot = with_alone(snapshot, self._alone)
+        alone = self._alone & snapshot.servers.keys()
+        snapshot = with_alone(snapshot, alone)
         chains: dict[str, Chain | None] = {}
         for name, config in snapshot.namespaces.items():
             served = self._namespaces.get(name)
@@ -133,7 +134,7 @@ class Aggregator:
                     chain.changed()
                 kept_namespace = self._running(name, config, catalogues, chain)
             running[name] = kept_namespace
-        self._namespaces = running
+        self._namespaces, self._alone = running, alone
         read_for: dict[str, list[str]] = {}
         for name, config in snapshot.namespaces.items():
             for member in config.servers:

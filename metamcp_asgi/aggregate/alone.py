@@ -4,7 +4,7 @@ Such an endpoint and its namespace have a name that no configured one can have. 
 use them, whoever leads there decides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 from msgspec.structs import replace
@@ -35,15 +35,19 @@ def namespace_for(server: str) -> Namespace:
     return Namespace(name=_named(server), servers=(server,), prefix="never")
 
 
-def with_alone(snapshot: Snapshot, servers: Iterable[str]) -> Snapshot:
-    """Return a snapshot that has some servers by themselves, too; those that it does not know are left out."""
-    known = [server for server in servers if server in snapshot.servers]
-    if not known:
+def with_alone(snapshot: Snapshot, servers: Collection[str]) -> Snapshot:
+    """Return a snapshot that has some of its servers by themselves, too.
+
+    Args:
+        snapshot: What is to be served.
+        servers: The names by which it knows them.
+    """
+    if not servers:
         return snapshot
     return replace(
         snapshot,
-        namespaces={**snapshot.namespaces, **{_named(server): namespace_for(server) for server in known}},
-        endpoints={**snapshot.endpoints, **{_named(server): endpoint_for(server) for server in known}},
+        namespaces={**snapshot.namespaces, **{_named(server): namespace_for(server) for server in servers}},
+        endpoints={**snapshot.endpoints, **{_named(server): endpoint_for(server) for server in servers}},
     )
 
 

@@ -3,6 +3,7 @@
 
 import { CAPABILITIES, CLIENT, Declined, Session, pause } from "./session.js";
 import { t } from "./texts.js";
+import { Refused } from "./wire.js";
 
 const METHOD_NOT_FOUND = -32601;
 const REJECTED = -1; // "User rejected sampling request"
@@ -145,21 +146,15 @@ export class LegacySession extends Session {
       try {
         const response = await this.wire.stream({ ...this.#headers(), ...(this.#last && { "Last-Event-ID": this.#last }) }, signal);
         if (response.status === 405) return; // there is none
-        if (response.status === 404) {
-          this.told.lost(t("The session has ended. Connect again."));
-          return;
-        }
+        if (response.status === 404) throw new Refused(404, t("The session has ended. Connect again."));
+        if (!response.ok) throw new Refused(response.status, t("The gateway answered with status {status}.", { status: response.status }));
         const came = ({ id, retry }) => {
           this.#last = id ?? this.#last;
           this.#retry = retry ?? this.#retry;
         };
         for await (const message of this.wire.messages(response, came)) this.#take(message);
       } catch (error) {
-        if (signal.aborted) return;
-        if ([401, 403].includes(error.status)) {
-          this.told.lost(error.message);
-          return;
-        }
+        if (signal.aborted || !this.again(error)) return;
       }
       await pause(this.#retry, signal);
     }

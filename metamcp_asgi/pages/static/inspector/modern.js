@@ -124,12 +124,7 @@ export class ModernSession extends Session {
           else this.notified(each);
         }
       } catch (error) {
-        if (signal.aborted) break;
-        if ([401, 403, 404].includes(error.status)) {
-          this.told.lost(error.message);
-          break;
-        }
-        this.told.failed(error);
+        if (signal.aborted || !this.again(error)) break;
       }
       acknowledged();
       await pause(AGAIN, signal);

@@ -1,6 +1,9 @@
 // What sessions of both eras have in common: requests with numbers, progress, and what to do with what comes.
 
 import { setup } from "./texts.js";
+import { Refused } from "./wire.js";
+
+const TOO_MANY = 429;
 
 /** An error that a server answered with. */
 export class ServerError extends Error {
@@ -55,6 +58,14 @@ export class Session {
     const { method, params = {} } = message;
     if (method === "notifications/progress") this.progress.get(params.progressToken)?.(params);
     this.told.notified(message);
+  }
+
+  /** Tells of what ended a stream of news, if that is for good, and whether to open it again. */
+  again(error) {
+    if (error instanceof Refused && error.status < 500 && error.status !== TOO_MANY) this.told.lost(error.message);
+    else if (error instanceof ServerError) this.told.failed(error);
+    else return true;
+    return false;
   }
 
   /** Returns the result in a response. */

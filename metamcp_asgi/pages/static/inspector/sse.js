@@ -25,14 +25,19 @@ export async function* events(body) {
 
 async function* lines(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let rest = "", half = false;
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
+      if (!half && !/[\r\n]/.test(value)) { // a long line is not looked at again with each of its parts
+        rest += value;
+        continue;
+      }
       // A carriage return at the end may be the first half of a line's end.
       const parts = (rest + value).split(/\r\n|\n|\r(?!$)/);
       rest = parts.pop();
+      half = rest.endsWith("\r");
       yield* parts;
     }
   } finally {

@@ -11,6 +11,7 @@ import pytest
 from mcp.server.subscriptions import ToolsListChanged
 from playwright.async_api import Browser, Locator, Page, expect
 
+from metamcp_asgi.pages.assets import asset_path
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.services import servers
 from metamcp_asgi.store.services.inputs import NewServer
@@ -362,3 +363,50 @@ async def test_a_stream_ends_when_its_server_is_gone_and_not_before(laboratory: 
         await gateway.reload()
         assert "result" in [message async for message in messages][-1]
     assert (await client.post()).status_code == 404
+
+
+async def test_what_the_script_makes_of_formats(browser: Browser, laboratory: Laboratory) -> None:
+    async with signed_in(browser, laboratory) as page:
+
+        async def made(module: str, expression: str) -> Any:
+            script = f"async (path) => {{ const it = await import(path); return {expression}; }}"
+            return await page.evaluate(script, asset_path(f"inspector/{module}.js"))
+
+        # RFC 6570, with texts as values
+        values = '{x: "ü/", y: "", z: "1 2", p: "a/b?c%20 d"}'
+        assert await made("uritemplate", f'it.expanded("a{{/x}}{{?y,z}}{{&x:1}}", {values})') == (
+            "a/%C3%BC%2F?z=1%202&x=%C3%BC"
+        )
+        assert await made("uritemplate", f'it.expanded("{{+p}}{{#none}}{{.p:1}}", {values})') == "a/b?c%20%20d.a"
+        assert await made("uritemplate", 'it.variables("a{/x*}{?y:3,z}{x}")') == ["x", "y", "z"]
+        # MCP 2026-07-28, "Value Encoding" and "Schema Extension"
+        for text, value in (("plain", "plain"), ("né", "=?base64?bsOp?="), (" a", "=?base64?IGE=?=")):
+            assert await made("headers", f"it.headerValue({json.dumps(text)})") == value
+        schema = '{properties: {a: {"x-mcp-header": "A"}, b: {properties: {c: {"x-mcp-header": "C"}}}, d: {}}}'
+        mirrored = f"it.mirrored({schema}, {{a: true, b: {{c: 3}}, d: 1}})"
+        assert await made("headers", mirrored) == {"Mcp-Param-A": "true", "Mcp-Param-C": "3"}
+        # No number becomes another one by being laid out.
+        text = '{"n":12345678901234567890,"s":"{,}\\"","e":[],"o":{"x":1.0}}'
+        laid_out = '{\n  "n": 12345678901234567890,\n  "s": "{,}\\"",\n  "e": [],\n  "o": {\n    "x": 1.0\n  }\n}'
+        assert await made("json", f"it.laidOut({json.dumps(text)})") == laid_out
+        # HTML 9.2.6, however the network divides it
+        stream = json.dumps("data: a\r\ndata: ü\r\n\r\n: comment\nretry: 5\nid: 7\n\nid: 8\rdata:x\r\rdata: broken off")
+        for size in (1, 2, 5, 1000):
+            chunks = f"""(() => {{
+                const bytes = new TextEncoder().encode({stream});
+                let at = 0;
+                return new ReadableStream({{pull(to) {{
+                    if (at < bytes.length) to.enqueue(bytes.slice(at, at += {size})); else to.close();
+                }}}});
+            }})()"""
+            events = [{"data": "a\nü"}, {"retry": 5, "id": "7", "data": ""}, {"id": "8", "data": "x"}]
+            assert await made("sse", f"await Array.fromAsync(it.events({chunks}))") == events
+        # A schema may lead back to itself, and elsewhere, where nobody goes.
+        tree = '{$defs: {t: {type: "object", properties: {next: {$ref: "#/$defs/t"}}}}}'
+        assert await made("schema", f'it.shape({{$ref: "#/$defs/t"}}, {tree}).kind') == "object"
+        assert await made("schema", 'it.shape({$ref: "https://example.com/schema"}, {}).kind') == "json"
+        assert await made("schema", 'it.shape({anyOf: [{type: "null"}, {type: "integer"}]}, {})') == {
+            "kind": "integer",
+            "nullable": True,
+            "schema": {"type": "integer"},
+        }

@@ -4,7 +4,8 @@ import time
 
 from msgspec.structs import replace
 
-from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, Principal, Snapshot, digest_of
+from metamcp_asgi.aggregate.alone import endpoint_for, stays
+from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Key, Principal, Server, Snapshot, digest_of
 
 ADA = Principal(id="key:ada", kind="key")
 
@@ -34,6 +35,25 @@ def test_another_snapshot_knows_its_own_keys() -> None:
     assert served.admits("one", ADA)
     assert served == snapshot(key("a", "one"))
     assert not replace(served, keys={}).admits("one", ADA)
+
+
+def test_somebody_who_is_signed_in_may_use_what_their_keys_would_open() -> None:
+    mel = Principal(id="user:mel", kind="user")
+    served = replace(snapshot(), people={"user:mel": frozenset(["one"])})
+    assert (served.admits("one", mel), served.admits("two", mel), served.admits("gone", mel)) == (True, False, False)
+    assert not replace(served, people={}).admits("one", mel)
+    assert snapshot(locked=False).admits("two", mel)
+
+
+def test_a_server_by_itself_stays_with_those_who_are_there() -> None:
+    mel = Principal(id="user:mel", kind="user")
+    served = replace(snapshot(), servers={"time": Server(name="time", type="stdio")}, people={"user:mel": frozenset()})
+    assert stays(served, endpoint_for("time").name, mel)
+    assert not stays(served, endpoint_for("time@somebody").name, mel)
+    assert not stays(served, "time", mel)
+    assert not stays(replace(served, people={}), endpoint_for("time").name, mel)
+    assert not stays(replace(served, servers={}), endpoint_for("time").name, mel)
+    assert not served.admits(endpoint_for("time").name, mel)  # nobody gets there but by the inspector
 
 
 def test_ten_thousand_streams_do_not_each_look_at_ten_thousand_keys() -> None:

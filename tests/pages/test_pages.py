@@ -167,6 +167,7 @@ async def test_files_have_the_address_of_their_content_and_are_kept_for_good() -
             ("style.css", "text/css"),
             ("htmx.min.js", "text/javascript"),
             ("icon.svg", "image/svg+xml"),
+            ("inspector/inspector.js", "text/javascript"),
         ):
             answer = await http.get(asset_path(name))
             assert answer.headers["content-type"].startswith(kind)
@@ -181,8 +182,11 @@ async def test_files_have_the_address_of_their_content_and_are_kept_for_good() -
             "/assets/x/../../site.py",
             "/assets",
             "/assets/LICENSE.htmx",
+            asset_path("inspector/inspector.js").removesuffix("inspector.js"),
         ):
             assert (await http.get(path)).status_code == 404
+    # Modules of a folder import each other by their names alone, so a change of one is a change of all addresses.
+    assert asset_path("inspector/dom.js") == asset_path("inspector/inspector.js").replace("inspector.js", "dom.js")
 
 
 @pytest.mark.parametrize("base", ["", "/tools"])

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Scope
 
 from metamcp_asgi.admin.api.access import Access
 from metamcp_asgi.admin.api.application import PREFIX, management_api
+from metamcp_asgi.admin.api.operation import Recent
 from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.connect import CONNECT, connect_sites
 from metamcp_asgi.admin.inspection import INSPECT, inspection_site
@@ -20,6 +21,7 @@ from metamcp_asgi.grants.connect import Connecting
 from metamcp_asgi.grants.registration import CALLBACK
 from metamcp_asgi.grants.rows import StoredLedger
 from metamcp_asgi.operations.exposition import Admits
+from metamcp_asgi.operations.recording import Recording
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.pages.place import Place
 from metamcp_asgi.protocol.sealed import KeyRing
@@ -46,6 +48,7 @@ class Host(Protocol):
     bus: Bus
     tokens: Verifier
     grants: Book
+    recording: Recording
 
     async def reload(self) -> bool:
         """Have the snapshot know what has just been written."""
@@ -70,6 +73,7 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
     ours = () if place.app_url is None else (place.origin({}),)
     guarded: _Guarded = {"hosts": settings.allowed_hosts, "origins": (*settings.allowed_origins, *ours)}
     people = sign_in_sites(entrance, place, oidc=OIDC.from_environ(environ), **guarded)
+    recent = Recent(host.recording.lines, host.recording.history)
     management = management_api(
         source.opened,
         host.aggregator,
@@ -79,8 +83,9 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
         max_body_bytes=settings.max_body_bytes,
         used=source.used,
         app_url=settings.app_url,
+        recent=recent,
     )
-    desk = Desk(source.opened, host.aggregator, host.reload)
+    desk = Desk(source.opened, host.aggregator, host.reload, recent)
     return {
         PREFIX: management,
         **people,

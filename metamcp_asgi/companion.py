@@ -5,6 +5,7 @@ With one process there is no need for it: the gateway then has its stdio servers
 
 import asyncio
 import contextlib
+import logging
 import os
 import select
 import shutil
@@ -20,6 +21,8 @@ import click
 import uvloop
 
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.lines.handler import LineHandler
+from metamcp_asgi.lines.lines import Lines
 from metamcp_asgi.metrics.counts import Metrics
 from metamcp_asgi.running import runtime_for
 from metamcp_asgi.settings import Settings
@@ -60,7 +63,11 @@ async def _run(path: Path, settings: Settings, until_eof: bool) -> None:
         loop.add_reader(0, _at_eof, stop)
     metrics = Metrics(settings.metrics_folder)
     metrics.open()
-    runtime = runtime_for(settings, metrics.changing("children"))
+    lines = Lines(settings.metrics_folder)
+    runtime = runtime_for(settings, metrics.changing("children"), lines.heard)
+    if lines.shared:  # else nobody can look
+        lines.open()
+        logging.getLogger("metamcp").addHandler(LineHandler(lines))
     async with serve_socket(path, Hub(runtime, idle_seconds=settings.session_idle_seconds)):
         click.echo(f"metamcp-stdio listens at {path}")  # whoever started it waits for this line
         notify("READY=1")

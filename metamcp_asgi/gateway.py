@@ -45,6 +45,7 @@ from metamcp_asgi.instance import instance_of
 from metamcp_asgi.legs import Legs
 from metamcp_asgi.metrics.counts import Metrics
 from metamcp_asgi.operations.operations import Operations
+from metamcp_asgi.operations.recording import Recording
 from metamcp_asgi.operations.telemetry import spans
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.protocol.sealed import KeyRing
@@ -95,6 +96,7 @@ class Gateway:
         self.snapshot = snapshot
         self.source = source
         self.metrics = Metrics(settings.metrics_folder)
+        self.recording = Recording(self.metrics, settings.metrics_folder)
         self.tokens = Verifier(lambda: self.snapshot, Guard(settings.outward_allowed))
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
@@ -113,7 +115,7 @@ class Gateway:
         companion = None if settings.stdio_socket is None else Companion(settings.stdio_socket, instance)
         self._spans = spans()
         self.aggregator = Aggregator(
-            runtime_for(settings, counted("children"), companion, self.grants),
+            runtime_for(settings, counted("children"), self.recording.lines.heard, companion, self.grants),
             Pager(self._keys.sealer("c1", Cursor), settings.page_size, SERVER_INFO),
             Ways(
                 Interaction(
@@ -205,6 +207,7 @@ class Gateway:
         )
         snapshot = source.load()
         gateway = cls._from_source(source, snapshot, replace(settings, secret_keys=source.secret_keys))
+        gateway.recording.wanted = True
         gateway.operations.numbers.admits = administrators(source, gateway)
         gateway.sites |= sites(source, gateway, environ)
         return gateway
@@ -256,6 +259,7 @@ class Gateway:
                 return
             await self.bus.start()
             self.app.stats.cells = self.metrics.open()
+            self.recording.open()
             self._spans.open()
             self._started = True
             self.aggregator.apply(self.snapshot)
@@ -275,12 +279,14 @@ class Gateway:
         await self.tokens.aclose()
         await self._legs.aclose()
         await self.bus.aclose()
+        await self.recording.aclose()
         self.metrics.close()
         await self._spans.aclose()
 
     def close_streams(self) -> None:
         """End the streams on which clients listen for changes, so that a server can shut down."""
         self.operations.ending = True
+        self.recording.lines.end()
         self._legs.streams.close()
 
     def apply(self, snapshot: Snapshot) -> None:

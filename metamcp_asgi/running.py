@@ -5,6 +5,7 @@ from collections.abc import Callable
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.granted import Grants
+from metamcp_asgi.upstream.hearing import Heard
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["runtime_for"]
@@ -13,6 +14,7 @@ __all__ = ["runtime_for"]
 def runtime_for(
     settings: Settings,
     children: Callable[[int], object],
+    heard: Heard,
     companion: Companion | None = None,
     grants: Grants | None = None,
 ) -> Runtime:
@@ -21,6 +23,7 @@ def runtime_for(
     Args:
         settings: How to run.
         children: Is told of one child more, or of one less.
+        heard: Is told what stdio servers write to stderr.
         companion: The process that runs stdio servers, if that is not this one.
         grants: The OAuth grants of servers.
 
@@ -35,4 +38,5 @@ def runtime_for(
         children=children,
         commands=settings.stdio_commands,
         limits=settings.stdio_limits,
+        heard=heard,
     )

@@ -39,7 +39,7 @@ FLOORS = (
     {"config"},
     {"outward"},
     {"protocol"},
-    {"metrics"},
+    {"lines", "metrics"},
     {"pace", "tasks", "timers", "errors"},
 )
 # ``metamcp_asgi`` itself names what the package exports, and imports it when it is asked for.

@@ -185,7 +185,7 @@ class Catalogue:
             read = await asyncio.gather(*map(self._read_list, methods))
         except UpstreamError as error:
             self.error = str(error).removeprefix(f"Server {self.server.name!r} ")
-            logger.warning("%s; its lists could not be read", error)
+            logger.warning("%s; its lists could not be read", error, extra={"server": self.server.config.known_as})
         else:
             # Only what was read here is replaced: other lists may have been read meanwhile.
             asked = {method: _NOTHING[method] for kind in kinds for method in LISTS_OF[kind]}
@@ -249,7 +249,9 @@ class Catalogue:
                 key = msgspec.json.decode(definition[_KEY[method]], type=str)
                 entry = self._tool(key, definition) if method == "tools/list" else Entry(key, definition)
             except (msgspec.DecodeError, KeyError, ValueError) as error:
-                logger.warning("Server %s: an item of %s is left out: %s", self.server.name, method, error)
+                server = self.server.config
+                extra = {"server": server.known_as}
+                logger.warning("Server %s: an item of %s is left out: %s", server.name, method, error, extra=extra)
                 continue
             entries.append(entry)
         return entries

@@ -174,7 +174,7 @@ class _Content(Struct):
 
 
 def _broken(call: Call, error: UpstreamError) -> Outcome:
-    logger.info("%s %s: %s", call.method, call.target, error)
+    logger.info("%s %s: %s", call.method, call.target, error, extra={"server": call.server})
     return _told(call, str(error), "timeout" if isinstance(error, UpstreamTimeout) else "unavailable")
 
 

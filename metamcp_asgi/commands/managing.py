@@ -16,7 +16,9 @@ __all__ = [
     "endpoints",
     "health",
     "keys",
+    "logs",
     "me",
+    "metrics",
     "namespaces",
     "servers",
     "settings",
@@ -71,4 +73,6 @@ consents = Verbs("consents", help="List and revoke what people granted to OAuth 
 settings = Verbs("settings", help="Read and change the settings of the whole gateway.")
 audit = Verbs("audit", help="List who changed what.")
 health = _Alone("getHealth", name="health", help="Tell how all servers do.")
+logs = _Alone("listLogs", name="logs", help="List what the gateway and its servers said last.")
+metrics = _Alone("listMetrics", name="metrics", help="Tell how many calls there were, and how long they took.")
 me = _Alone("getCaller", name="me", help="Tell as whom things are managed.")

@@ -40,6 +40,11 @@ def _changed(item: Item) -> str:
     return ", ".join(sorted({*(item["before"] or ()), *(item["after"] or ())}))
 
 
+def _time(key: str) -> Callable[[Item], str]:
+    """Return what makes a cell of a duration, which the API has in seconds."""
+    return lambda item: "-" if item[key] is None else f"{item[key] * 1000:.3g} ms"
+
+
 COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
     "AuditEntry": (
         ("ID", "id"),
@@ -72,6 +77,15 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         ("UNTIL", "expiresAt"),
         ("ID", "id"),
     ),
+    "CallGroup": (
+        ("ENDPOINT", "endpoint"),
+        ("SERVER", "server"),
+        ("TOOL", "tool"),
+        ("CALLS", "calls"),
+        ("ERRORS", "errors"),
+        ("P50", _time("p50")),
+        ("P95", _time("p95")),
+    ),
     "Key": (
         ("NAME", "name"),
         ("KEY", lambda item: f"{item['prefix']}..."),
@@ -82,6 +96,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         ("LAST USED", "lastUsedAt"),
         ("STATUS", _state),
     ),
+    "LogLine": (("AT", "at"), ("LEVEL", "level"), ("FROM", "source"), ("SERVER", "server"), ("TEXT", "text")),
     "Namespace": (
         ("NAME", "name"),
         ("OWNER", "ownerId"),

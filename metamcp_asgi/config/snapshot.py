@@ -29,6 +29,7 @@ __all__ = [
     "Snapshot",
     "ToolOverride",
     "digest_of",
+    "known_as",
 ]
 
 TransportKind: TypeAlias = Literal["stdio", "sse", "streamable_http"]
@@ -62,12 +63,18 @@ class GrantSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"GrantSpec(key={self.key!r}, per={self.per!r}, flow={self.flow!r}, <hidden>)"
 
 
+def known_as(name: str, owner: str) -> str:
+    """Return the name that nothing else of its kind has: two owners may use one name for things of their own."""
+    return f"{name}@{owner}" if owner else name
+
+
 class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One MCP server and how to reach it. Two equal values mean: keep the connection.
 
     ``env`` holds the configured variables only; what a child inherits is added at spawn.
     ``headers`` already contains ``Authorization`` when a bearer token was configured.
     ``timeout`` is in seconds of silence: progress restarts it.
+    ``owner`` is who it belongs to, for those who tell somebody of it; empty when that is nobody in particular.
     """
 
     name: str
@@ -84,6 +91,12 @@ class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float = DEFAULT_TIMEOUT
     disabled: bool = False
     grant: GrantSpec | None = None
+    owner: str = ""
+
+    @property
+    def known_as(self) -> str:
+        """The name that no other server has."""
+        return known_as(self.name, self.owner)
 
 
 class ToolOverride(Struct, frozen=True, kw_only=True, omit_defaults=True):

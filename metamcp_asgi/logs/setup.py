@@ -9,8 +9,8 @@ import sys
 from typing import Final
 
 from metamcp_asgi.asgi.request import ids
+from metamcp_asgi.lines.secrets import hidden
 from metamcp_asgi.logs.file import SharedFile
-from metamcp_asgi.logs.secrets import hidden
 from metamcp_asgi.settings import Settings
 
 __all__ = ["set_up"]
@@ -40,7 +40,12 @@ def set_up(settings: Settings, *, several: bool = False) -> None:
         handlers.append(errors)
     for handler in handlers:
         handler.setFormatter(formatter)
+        handler.setLevel(max(level, handler.level))
     logging.basicConfig(level=level, handlers=handlers, force=True)
+    # The last lines, which are kept in memory, have what is worth to know whatever is written; see ``lines/``.
+    logging.getLogger("metamcp").setLevel(min(level, logging.INFO))
+    for name in ("metamcp.access", "metamcp.audit"):  # a line for each request is not kept
+        logging.getLogger(name).setLevel(level)
     # Its line for every change in the folder would be a change in the folder when the log is kept there.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     # Tells at every step what it is made of; the store says in one line what was done.

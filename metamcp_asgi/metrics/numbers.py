@@ -26,6 +26,12 @@ class Calls(Struct, frozen=True):
     seconds: float
     histogram: Sequence[int]
 
+    @classmethod
+    def of(cls, cells: Sequence[int]) -> "Calls":
+        """Return what the cells of a series say."""
+        ends = len(OUTCOMES)
+        return cls(dict(zip(OUTCOMES, cells[:ends], strict=True)), cells[ends] / 1e6, tuple(cells[ends + 1 :]))
+
     @property
     def count(self) -> int:
         """How many there were."""
@@ -75,7 +81,28 @@ class Numbers(Struct, frozen=True):
         for key, calls in self.series.items():
             group = tuple(key[at] for at in picked)
             add(cells.setdefault(group, [0] * WIDTH), _cells(calls))
-        return {group: _calls(each) for group, each in cells.items()}
+        return {group: Calls.of(each) for group, each in cells.items()}
+
+    @property
+    def total(self) -> Calls:
+        """All calls, whatever they were about."""
+        return self.by().get((), Calls.of([0] * WIDTH))
+
+    def since(self, before: "Numbers") -> dict[Key, list[int]]:
+        """Return what the cells of each series have grown by; those that have not are left out.
+
+        Args:
+            before: The same numbers, at some time before.
+        """
+        grown: dict[Key, list[int]] = {}
+        for key, calls in self.series.items():
+            known = before.series.get(key)
+            if known is None:
+                grown[key] = _cells(calls)
+            elif known != calls:
+                # Another process's file may be read between two of its cells.
+                grown[key] = [max(now - then, 0) for now, then in zip(_cells(calls), _cells(known), strict=True)]
+        return grown
 
 
 def add(sums: list[int], more: Iterable[int]) -> None:
@@ -95,18 +122,13 @@ def numbers(processes: int, fixed: Sequence[int], series: Mapping[Key, Sequence[
     return Numbers(
         processes,
         dict(zip(FIXED, fixed, strict=True)),
-        {key: _calls(cells) for key, cells in series.items()},
+        {key: Calls.of(cells) for key, cells in series.items()},
     )
 
 
 def lasting(fixed: Sequence[int]) -> list[int]:
     """Return what remains of a process's numbers when it has ended."""
     return [0 if name in GAUGES else number for name, number in zip(FIXED, fixed, strict=True)]
-
-
-def _calls(cells: Sequence[int]) -> Calls:
-    ends = len(OUTCOMES)
-    return Calls(dict(zip(OUTCOMES, cells[:ends], strict=True)), cells[ends] / 1e6, tuple(cells[ends + 1 :]))
 
 
 def _cells(calls: Calls) -> list[int]:

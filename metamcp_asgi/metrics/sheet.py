@@ -16,6 +16,7 @@ __all__ = [
     "GAUGES",
     "HTTP",
     "MAX_SERIES",
+    "OTHER",
     "OUTCOMES",
     "SIZE",
     "WIDTH",
@@ -61,7 +62,8 @@ SIZE: Final = 8 * (len(FIXED) + MAX_SERIES * WIDTH)
 
 _MICROSECONDS: Final = len(OUTCOMES)
 _HISTOGRAM: Final = len(OUTCOMES) + 1
-_OTHER: Final = "other"
+OTHER: Final = "other"
+"""What is not told apart is called this."""
 
 
 class Sheet:
@@ -116,9 +118,9 @@ class Sheet:
         endpoint, server, method, tool = key
         # A key that shares the series of others is not remembered: there may be any number of them.
         if tool and self._tools[endpoint, server] >= MAX_TOOLS:
-            key = (endpoint, server, method, _OTHER)
+            key = (endpoint, server, method, OTHER)
         if len(self._rows) >= MAX_SERIES - 1 and key not in self._rows:
-            key = (_OTHER, _OTHER, _OTHER, _OTHER)
+            key = (OTHER, OTHER, OTHER, OTHER)
         if (shared := self._rows.get(key)) is not None:
             return shared
         self._tools[endpoint, server] += 1

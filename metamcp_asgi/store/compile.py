@@ -23,9 +23,10 @@ from metamcp_asgi.config.snapshot import (
     Server,
     Snapshot,
     ToolOverride,
+    known_as,
 )
 
-__all__ = ["ClientRow", "Compiler", "EndpointRow", "KeyRow", "NamespaceRow", "ServerRow", "named"]
+__all__ = ["ClientRow", "Compiler", "EndpointRow", "KeyRow", "NamespaceRow", "ServerRow", "named", "unnamed"]
 
 logger = logging.getLogger("metamcp.store")
 
@@ -214,4 +215,10 @@ def _same(before: Sequence[ServerRow], now: Sequence[ServerRow]) -> bool:
 
 def named(name: str, owner: uuid.UUID | None) -> str:
     """Return the name by which a snapshot knows a thing."""
-    return name if owner is None else f"{name}@{owner}"
+    return known_as(name, "" if owner is None else str(owner))
+
+
+def unnamed(known_as: str) -> tuple[str, uuid.UUID | None]:
+    """Return the name and the owner of what a snapshot of rows knows by a name."""
+    name, _, owner = known_as.partition("@")
+    return name, uuid.UUID(owner) if owner else None

@@ -164,8 +164,9 @@ class Loader:
             timeout=row.timeout,
             disabled=row.disabled,
             grant=spec_of(row.oauth, None, str(row.id)),
+            owner="" if row.owner_id is None else str(row.owner_id),
         )
-        known_as = named(row.name, row.owner_id)
+        known_as = config.known_as
         if row.secrets is None:
             return ServerRow(known_as=known_as, config=_authorized(config, str(row.id), None))
         try:

@@ -35,6 +35,10 @@ _KILL_WAIT = 1.0  # seconds for the kernel to act on SIGKILL
 _DRAIN_WAIT = 0.5  # seconds for the rest of the output once the whole group is gone
 
 
+def _unheard(line: str) -> None:
+    """Listen to nobody."""
+
+
 class Child:
     """A running stdio server. Made by ``Child.spawn`` only; belongs to one event loop."""
 
@@ -55,14 +59,16 @@ class Child:
         "_refusal",
     )
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], reaper: Reaper) -> None:
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes], reaper: Reaper, heard: Callable[[str], object]
+    ) -> None:
         self._name = name
         self._process = process
         self._on_exit: Callable[[str], None] | None = None
         self._reaper = reaper
         self._group = ProcessGroup(process)
         self._input = LineWriter(self._input_lost)
-        self._errors = ErrorTail(name, self._stderr_lost)
+        self._errors = ErrorTail(name, self._stderr_lost, heard)
         self._outputs: list[asyncio.BaseTransport] = []
         self._open_outputs = 2  # stdout and stderr
         self._exited = asyncio.Event()
@@ -85,6 +91,7 @@ class Child:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         reaper: Reaper,
         prefix: Sequence[str] = (),
+        heard: Callable[[str], object] = _unheard,
     ) -> "Child":
         """Start a child in its own session and process group, without a shell.
 
@@ -101,6 +108,7 @@ class Child:
             max_message_bytes: A longer line ends the child.
             reaper: Ends the child should the gateway be killed.
             prefix: A program, and its arguments, that becomes the command.
+            heard: Called with each line of its stderr that is not blank.
 
         Raises:
             UpstreamUnavailable: The child cannot be started. ``on_exit`` is not called then.
@@ -108,7 +116,7 @@ class Child:
         await reaper.start()
         process = start(command, args, env=env, cwd=cwd, prefix=prefix)
         reaper.watch(process.pid)
-        child = cls(name, process, reaper)
+        child = cls(name, process, reaper, heard)
         when_exited(process, child._process_exited)
         # Shielded, as uvloop closes a descriptor twice when the connecting of a pipe is cancelled.
         connecting = asyncio.create_task(child._connect(on_message, max_message_bytes))

@@ -6,7 +6,7 @@ callback that it was lost.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from metamcp_asgi.errors import UpstreamUnavailable
@@ -182,38 +182,52 @@ class LineReader(asyncio.Protocol):
 
 
 class ErrorTail(asyncio.Protocol):
-    """Our end of the server's stderr: keeps its end, and logs its lines at DEBUG (never above: they may hold secrets).
+    """Our end of the server's stderr: keeps its end, tells its lines, and logs them at DEBUG (they may hold secrets).
 
     What is written here is no sign of an error (T-90).
+
+    Args:
+        name: The server's name, for logs.
+        on_lost: Is called when it has ended.
+        heard: Is told each line that is not blank.
     """
 
-    __slots__ = ("_name", "_on_lost", "_tail", "_unlogged")
+    __slots__ = ("_heard", "_name", "_on_lost", "_rest", "_tail")
 
-    def __init__(self, name: str, on_lost: Callable[[], None]) -> None:
+    def __init__(self, name: str, on_lost: Callable[[], None], heard: Callable[[str], object]) -> None:
         self._name = name
         self._on_lost = on_lost
+        self._heard = heard
         self._tail = bytearray()
-        self._unlogged = b""
+        self._rest = b""
 
     def data_received(self, data: bytes) -> None:
-        """Keep the end of ``data``, and log its lines."""
+        """Keep the end of ``data``, and tell its lines."""
         tail = self._tail
         tail += data
         if len(tail) > 2 * _TAIL_BYTES:
             # The byte before the tail stays, to tell whether the tail begins with a whole line.
             del tail[: -_TAIL_BYTES - 1]
-        if _stderr_logger.isEnabledFor(logging.DEBUG):
-            *lines, rest = (self._unlogged + data).split(b"\n")
-            if len(rest) > _TAIL_BYTES:
-                lines.append(rest)
-                rest = b""
-            self._unlogged = rest
-            for line in lines:
-                _stderr_logger.debug("%s: %s", self._name, line.decode(errors="replace").rstrip())
+        *lines, rest = (self._rest + data).split(b"\n")
+        if len(rest) > _TAIL_BYTES:
+            lines.append(rest)
+            rest = b""
+        self._rest = rest
+        self._tell(lines)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner; what was kept stays readable."""
+        rest, self._rest = self._rest, b""
+        self._tell([rest])
         self._on_lost()
+
+    def _tell(self, lines: Sequence[bytes]) -> None:
+        logs = _stderr_logger.isEnabledFor(logging.DEBUG)
+        for line in lines:
+            if text := line.decode(errors="replace").rstrip():
+                self._heard(text)
+                if logs:
+                    _stderr_logger.debug("%s: %s", self._name, text)
 
     def text(self) -> str:
         """Return the last lines, at most 50 and 16 KiB of them, decoded as UTF-8 with replacement characters."""

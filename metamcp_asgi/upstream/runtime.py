@@ -13,6 +13,7 @@ from metamcp_asgi.errors import UpstreamUnavailable
 from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.granted import GrantedHTTP, Grants
+from metamcp_asgi.upstream.hearing import Heard, unheard
 from metamcp_asgi.upstream.http1 import HTTPClient
 from metamcp_asgi.upstream.launch import Launch
 from metamcp_asgi.upstream.reaper import Reaper
@@ -36,6 +37,7 @@ class Runtime:
         children: Is told of one child more, or of one less.
         commands: The programs that stdio servers may be, as in ``Launch``.
         limits: Their resource limits, as there.
+        heard: Is told the lines that they write to stderr.
 
     Raises:
         ConfigError: Limits cannot be set here.
@@ -53,6 +55,7 @@ class Runtime:
         children: Callable[[int], object] = uncounted,
         commands: Sequence[str] | None = None,
         limits: Sequence[tuple[str, int]] = (),
+        heard: Heard = unheard,
     ) -> None:
         self.environ = _with_our_scripts(os.environ if environ is None else environ)
         self.max_message_bytes = max_message_bytes
@@ -62,6 +65,7 @@ class Runtime:
         self.reaper = Reaper()
         self.launch = Launch(commands, limits, self.environ)
         self.companion = companion
+        self.heard = heard
         self._children = children
         self._opening = asyncio.Semaphore(connect_concurrency)
         self._free_children = max_children

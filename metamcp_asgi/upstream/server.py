@@ -69,9 +69,9 @@ class Server:
         self.config = config
         self.name = config.name
         self.state: Literal["starting", "ready", "failed"] = "starting"
-        self.error = ""
-        self.stderr = ""
+        self.error = self.stderr = ""
         self.peer: Peer | None = None
+        self._log = logging.LoggerAdapter(logger, {"server": config.known_as})
         self._runtime = runtime
         self._listener = listener
         self._era: str = config.era
@@ -270,7 +270,7 @@ class Server:
             except (UpstreamError, TimeoutError) as error:
                 self._failed(str(error) or f"did not open a session within {OPEN_SECONDS:g} seconds", error)
             except Exception as error:  # a defect of ours must not take the server away for good
-                logger.exception("Server %s: opening a session failed", self.name)
+                self._log.exception("Server %s: opening a session failed", self.name)
                 self._failed("could not be opened because of an internal error", error)
             else:
                 self._opened(session)
@@ -278,7 +278,7 @@ class Server:
                 reason = await over.reason
                 self._main, self._page = None, None
                 self.state, self.error, self._tried = "failed", reason, 0.0
-                logger.warning("Server %s: session lost: %s", self.name, reason)
+                self._log.warning("Server %s: session lost: %s", self.name, reason)
                 self._listener(self, "lost")
                 self._tasks.start(session.aclose(), f"close session of {self.name}")
                 if loop.time() - opened_at > STEADY_SECONDS:
@@ -315,7 +315,7 @@ class Server:
     def _opened(self, session: Session) -> None:
         self._main, self.peer = session, session.peer
         self.state, self.error, self.stderr, self._page = "ready", "", "", None
-        logger.info("Server %s: ready (%s %s)", self.name, session.peer.era, session.peer.revision)
+        self._log.info("Server %s: ready (%s %s)", self.name, session.peer.era, session.peer.revision)
         self._settled.set()
         self._listener(self, "ready")
         self._tasks.start(self._renew(session), f"renew the subscriptions of {self.name}")
@@ -326,7 +326,7 @@ class Server:
             async with asyncio.timeout(self.config.timeout):
                 uris = await self._subscriptions.renew(session)
         except (UpstreamError, TimeoutError) as error:
-            logger.warning("Server %s: subscriptions could not be renewed: %s", self.name, error)
+            self._log.warning("Server %s: subscriptions could not be renewed: %s", self.name, error)
             return
         for uri in uris:
             self._listener(self, Updated(uri))
@@ -336,7 +336,7 @@ class Server:
         self.stderr = "\n".join(getattr(error, "__notes__", ()))
         self._page = error.page if isinstance(error, AuthorizationNeeded) else None
         self._tried = asyncio.get_running_loop().time()
-        logger.warning("Server %s: %s", self.name, reason)
+        self._log.warning("Server %s: %s", self.name, reason)
         self._settled.set()
         self._listener(self, "lost")
 

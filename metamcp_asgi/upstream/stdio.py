@@ -14,6 +14,7 @@ from metamcp_asgi.upstream.channel import Channel, handshake
 from metamcp_asgi.upstream.channel_session import ChannelSession
 from metamcp_asgi.upstream.child import Child
 from metamcp_asgi.upstream.environment import child_environment
+from metamcp_asgi.upstream.hearing import hearing
 from metamcp_asgi.upstream.legacy import HandshakeRefused
 from metamcp_asgi.upstream.probe import DISCOVER, judge
 from metamcp_asgi.upstream.request import Events, Peer, Terms, relay
@@ -78,6 +79,7 @@ class _Link:
                 max_message_bytes=self._runtime.max_message_bytes,
                 reaper=self._runtime.reaper,
                 prefix=launch.prefix,
+                heard=hearing(self._server, self._runtime.heard),
             )
         except BaseException:
             self._runtime.return_child()

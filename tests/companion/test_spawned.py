@@ -1,5 +1,6 @@
 """The companion that a master of workers starts by itself."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import pytest
 from metamcp_asgi import companion as companion_module
 from metamcp_asgi.companion import Spawned
 from metamcp_asgi.errors import ConfigError
+from metamcp_asgi.lines.lines import Lines
 from metamcp_asgi.settings import Settings
 from tests.companion.workers import workers_at
 from tests.places import ROOT
@@ -44,6 +46,21 @@ async def test_it_serves_in_a_folder_of_its_own_and_ends_with_everything(tmp_pat
         spawned.close()
     assert await vanished(child)
     assert not folder.exists()
+
+
+async def test_what_its_servers_write_is_found_by_all_processes(tmp_path: Path) -> None:
+    lines = Lines(tmp_path / "shared")
+    lines.open()
+    spawned = Spawned(Settings(metrics_folder=tmp_path / "shared"))
+    try:
+        async with workers_at(spawned.path) as workers, asyncio.timeout(30):
+            await workers().ready(stdio(stderr="hello\n"))
+            while not (found := [line for _, line in lines.read().lines if line.source == "stderr"]):
+                await lines.more(lines.read().place)
+        assert [(line.text, line.process) for line in found] == [("hello", spawned._process.pid)]
+    finally:
+        spawned.close()
+        lines.close()
 
 
 async def test_one_that_died_is_started_again_and_found(monkeypatch: pytest.MonkeyPatch) -> None:

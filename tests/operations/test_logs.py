@@ -17,8 +17,10 @@ import pytest
 
 from metamcp_asgi.asgi.observe import Observe
 from metamcp_asgi.asgi.request import ids
+from metamcp_asgi.lines.handler import LineHandler
+from metamcp_asgi.lines.lines import Lines
+from metamcp_asgi.lines.secrets import hidden
 from metamcp_asgi.logs.file import SharedFile
-from metamcp_asgi.logs.secrets import hidden
 from metamcp_asgi.logs.setup import set_up
 from metamcp_asgi.settings import Settings
 from tests.asgi.driver import ask
@@ -33,13 +35,15 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
+    loggers = [root, *map(logging.getLogger, ("metamcp", "metamcp.access", "metamcp.audit", "watchfiles", "alembic"))]
+    levels, handlers = [logger.level for logger in loggers], root.handlers[:]
     root.handlers = []
     yield
     for handler in root.handlers:
         handler.close()
     root.handlers = handlers
-    root.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -114,6 +118,23 @@ def test_levels_are_metamcps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert written("info") == ["info", "warning", "error", "critical"]
     assert written("errors-only") == ["error", "critical"]
     assert written("none") == []
+
+
+def test_the_last_lines_are_kept_whatever_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(Settings.from_environ({"LOG_LEVEL": "none"}, None))
+    lines = Lines()
+    lines.open()
+    handler = LineHandler(lines)
+    logger = logging.getLogger("metamcp")
+    logger.addHandler(handler)
+    try:
+        logging.getLogger("metamcp.upstream").info("Server a: ready", extra={"server": "a"})
+    finally:
+        logger.removeHandler(handler)
+    assert [line.text for _, line in lines.read().lines] == ["Server a: ready"]
+    assert not logging.getLogger("metamcp.access").isEnabledFor(logging.INFO), "requests cost nothing"
+    assert capsys.readouterr().err == ""
+    lines.close()
 
 
 def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:

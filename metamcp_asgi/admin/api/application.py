@@ -18,6 +18,8 @@ from metamcp_asgi.admin.api import (
     grants,
     imports,
     keys,
+    logs,
+    metrics,
     namespaces,
     oauth,
     servers,
@@ -27,7 +29,7 @@ from metamcp_asgi.admin.api import (
 )
 from metamcp_asgi.admin.api.access import Access
 from metamcp_asgi.admin.api.openapi import describe
-from metamcp_asgi.admin.api.operation import Ask, Operation
+from metamcp_asgi.admin.api.operation import Ask, Operation, Recent
 from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.api.routing import Answering, routed
 from metamcp_asgi.aggregate.aggregator import Aggregator
@@ -56,6 +58,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *governance.OPERATIONS,
     *configuration.OPERATIONS,
     *imports.OPERATIONS,
+    *logs.OPERATIONS,
+    *metrics.OPERATIONS,
 )
 """The whole route table."""
 
@@ -73,6 +77,7 @@ def management_api(
     used: Callable[[bytes], object] | None = None,
     app_url: str | None = None,
     sessions: Sessions | None = None,
+    recent: Recent | None = None,
 ) -> ASGIApp:
     """Return the application; serve it where the path begins with ``PREFIX``.
 
@@ -87,13 +92,15 @@ def management_api(
         app_url: Public URL of the gateway, with which ``Location`` and ``Link`` and the document's ``servers`` begin;
             ``None``: they are paths, and right wherever the gateway is mounted.
         sessions: The sessions of people, who may manage things, too.
+        recent: What is kept of what happens.
     """
     access = Access(keys, used=used, sessions=sessions)
 
     async def asked(scope: Scope) -> Ask:
         opened = await store()
         caller = await access.caller(opened, scope)
-        return Ask(store=opened, aggregator=aggregator, caller=caller, base=_base(scope, app_url))
+        base = _base(scope, app_url)
+        return Ask(store=opened, aggregator=aggregator, caller=caller, base=base, recent=recent)
 
     app: ASGIApp = routed(OPERATIONS, asked, max_body_bytes)
     app = Document(app, app_url)

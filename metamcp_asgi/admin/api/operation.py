@@ -16,6 +16,8 @@ from msgspec import Meta, Struct
 
 from metamcp_asgi.admin.api.problem import Fault, Problem
 from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.lines.lines import Lines
+from metamcp_asgi.metrics.history import History
 from metamcp_asgi.store.policy import Acting
 from metamcp_asgi.store.repository import Store
 
@@ -29,6 +31,7 @@ __all__ = [
     "Ask",
     "Operation",
     "Parameter",
+    "Recent",
     "Reply",
     "entity_tag",
     "page_of",
@@ -74,6 +77,13 @@ class Reply(Struct, frozen=True, kw_only=True):
     kind: str = "application/json"
 
 
+class Recent(Struct, frozen=True):
+    """What a running gateway keeps of what happens: the last lines, and samples of the numbers."""
+
+    lines: Lines
+    history: History
+
+
 class Ask(Struct, frozen=True, kw_only=True):
     """One request, admitted and decoded.
 
@@ -86,6 +96,7 @@ class Ask(Struct, frozen=True, kw_only=True):
         condition: The value of ``If-Match``.
         accept: The value of ``Accept``.
         base: The path under which the API is mounted, as clients see it.
+        recent: What is kept of what happens; there for what is ``running``.
     """
 
     store: Store
@@ -96,6 +107,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     condition: str | None = None
     accept: str = ""
     base: str = ""
+    recent: Recent | None = None
 
     @property
     def id(self) -> uuid.UUID:

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from metamcp_asgi.admin.api.application import OPERATIONS
 from metamcp_asgi.admin.api.body import Text, decode
-from metamcp_asgi.admin.api.operation import Ask, Operation, Reply, entity_tag
+from metamcp_asgi.admin.api.operation import Ask, Operation, Recent, Reply, entity_tag
 from metamcp_asgi.admin.api.problem import Problem, problem_of
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.errors import MetaMCPError
@@ -57,14 +57,20 @@ class Desk:
         store: Gives the open store.
         aggregator: What runs.
         reload: Has what runs know what has just been written.
+        recent: What is kept of what happens.
     """
 
     def __init__(
-        self, store: Callable[[], Awaitable[Store]], aggregator: Aggregator, reload: Callable[[], Awaitable[object]]
+        self,
+        store: Callable[[], Awaitable[Store]],
+        aggregator: Aggregator,
+        reload: Callable[[], Awaitable[object]],
+        recent: Recent,
     ) -> None:
         self.store = store
         self.aggregator = aggregator
         self.reload = reload
+        self.recent = recent
 
     async def ask(
         self,
@@ -97,6 +103,7 @@ class Desk:
                 caller=person(scope).acting,
                 ids=ids or {},
                 query=_query(operation, query or {}),
+                recent=self.recent,
                 condition="*" if version is None else entity_tag(version).decode(),
             )
             return await operation.run(ask, *_given(operation, body))

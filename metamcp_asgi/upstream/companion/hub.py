@@ -61,7 +61,7 @@ class Hub:
                 Server(config, self._runtime, self._happened, idle_seconds=self._idle_seconds)
             )
             held.server.start()
-            logger.info("Server %s: started", config.name)
+            logger.info("Server %s: started", config.name, extra={"server": config.known_as})
         else:
             # Whoever comes now may come because what was wrong has been put right.
             held.server.hurry()
@@ -108,7 +108,8 @@ class Hub:
             held.ending = None
         if self._held.get(held.server.config) is held:
             del self._held[held.server.config]
-            logger.info("Server %s: nobody uses it any more", held.server.name)
+            config = held.server.config
+            logger.info("Server %s: nobody uses it any more", config.name, extra={"server": config.known_as})
             self.tasks.start(held.server.aclose(), f"stop {held.server.name}")
 
     def _happened(self, server: Server, happening: Happening) -> None:

@@ -129,7 +129,7 @@ async def _ask(fetch: Fetch, endpoint: str, client: Client, form: dict[str, str]
 def _read(response: "httpx2.Response", client: Client, now: float) -> Tokens:
     try:
         told: Any = msgspec.json.decode(response.content)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # no JSON, no UTF-8; nested without end
         told = None
     if not isinstance(told, dict):
         raise GrantError(f"is authorized by {client.issuer}, whose token endpoint answers HTTP {response.status_code}")

@@ -23,7 +23,7 @@ async def form_in(request: Request) -> Mapping[str, str]:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         given = await json_in(request)
-        return {name: value for name, value in given.items() if isinstance(value, str)}
+        return _storable({name: value for name, value in given.items() if isinstance(value, str)})
     try:
         pairs = parse_qsl(
             (await _body(request)).decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS
@@ -33,7 +33,7 @@ async def form_in(request: Request) -> Mapping[str, str]:
     form = dict(pairs)
     if len(form) != len(pairs):
         raise OAuthError("invalid_request", "a parameter is given more than once")
-    return form
+    return _storable(form)
 
 
 async def json_in(request: Request) -> Mapping[str, Any]:
@@ -44,8 +44,19 @@ async def json_in(request: Request) -> Mapping[str, Any]:
     """
     try:
         return msgspec.json.decode(await _body(request), type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, no object, no UTF-8; nested without end
         raise OAuthError("invalid_request", "the body is no JSON object") from None
+
+
+def _storable(form: dict[str, str]) -> dict[str, str]:
+    """Return a form without the one character that no database can look for.
+
+    Raises:
+        OAuthError: It has that.
+    """
+    if any("\0" in text for field in form.items() for text in field):
+        raise OAuthError("invalid_request", "the body has a NUL character")
+    return form
 
 
 async def _body(request: Request) -> bytes:

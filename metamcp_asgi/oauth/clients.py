@@ -55,7 +55,8 @@ class Clients:
         if is_document(client_id):
             return await self._documents.client(client_id)
         async with (await self._store()).read() as tx:
-            row = await tx.find(OAuthClient, client_id=client_id[:300])
+            # A URL and a Basic header may have any character, of which PostgreSQL does not take this one.
+            row = None if "\0" in client_id else await tx.find(OAuthClient, client_id=client_id[:300])
         if row is None:
             raise OAuthError("invalid_client", "no client has this client_id; it has to register first", 401)
         return _client(row)

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client, read_metadata
@@ -25,6 +23,7 @@ MOST: Final = 500
 """Documents that are kept; the oldest goes for a new one."""
 LEAST_SECONDS: Final = 60.0
 MOST_SECONDS: Final = 3600.0
+_DOTS: Final = re.compile(r"/\.{1,2}(/|$)")
 _MAX_AGE: Final = re.compile(r"(?:^|,)\s*max-age=(\d{1,9})\b")
 
 
@@ -59,8 +58,7 @@ class Documents:
         kept = self._kept.get(url)
         if kept is not None and kept[0] > self._clock():
             return kept[1]
-        parts = urlsplit(url)
-        if len(url) > LONGEST_URL or parts.path in ("", "/") or "#" in url or re.search(r"/\.{1,2}(/|$)", parts.path):
+        if not _may_describe(url):
             raise OAuthError("invalid_client", "a client_id that is a URL must have a path, without dots or a fragment")
         client, seconds = await self._fetched(url)
         if len(self._kept) >= MOST:
@@ -85,10 +83,9 @@ class Documents:
             raise OAuthError("invalid_client", f"the document of the client cannot be read: {error}") from None
         if answer.status != 200:
             raise OAuthError("invalid_client", f"the document of the client was answered with {answer.status}")
-        try:
-            given = msgspec.json.decode(answer.body, type=dict[str, Any])
-        except msgspec.DecodeError:
-            raise OAuthError("invalid_client", "the document of the client is no JSON object") from None
+        given = answer.document()
+        if given is None:
+            raise OAuthError("invalid_client", "the document of the client is no JSON object")
         if given.get("client_id") != url:
             raise OAuthError("invalid_client", "the document of the client is about another client_id")
         metadata = read_metadata(given, "none")
@@ -105,3 +102,12 @@ class Documents:
             document=urlsplit(url).netloc,
         )
         return client, min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
+
+
+def _may_describe(url: str) -> bool:
+    """Tell whether a URL may be a client's id, as far as it is a URL at all (AU-41)."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return False
+    return len(url) <= LONGEST_URL and path not in ("", "/") and "#" not in url and not re.search(_DOTS, path)

@@ -87,7 +87,7 @@ def read_metadata(given: Mapping[str, Any], method: str) -> ClientMetadata:
             continue
         if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
             raise OAuthError("invalid_client_metadata", f"{field} must be text of {_LONGEST} characters at most")
-        if field.endswith("_uri") and urlsplit(value).scheme not in ("https", "http"):
+        if field.endswith("_uri") and not _is_web(value):
             raise OAuthError("invalid_client_metadata", f"{field} must be a URL")
         attributes[field] = value
     return ClientMetadata(
@@ -106,3 +106,10 @@ def _texts(given: Mapping[str, Any], field: str, default: tuple[str, ...]) -> tu
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise OAuthError("invalid_client_metadata", f"{field} must be a list of texts")
     return tuple(value)
+
+
+def _is_web(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("https", "http")
+    except ValueError:
+        return False

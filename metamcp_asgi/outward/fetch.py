@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from metamcp_asgi.errors import ConfigError, MetaMCPError
@@ -39,6 +40,13 @@ class Answer(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def document(self) -> dict[str, Any] | None:
+        """Return the JSON object in the body; ``None`` when there is none, or one that is there to do harm."""
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, Any])
+        except (ValueError, RecursionError):  # no JSON, no object, no UTF-8; nested without end
+            return None
 
 
 class Fetcher:

@@ -16,6 +16,9 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LONGEST: Final = 2000
+_GIVEN_OUT: Final = ipaddress.IPv6Network("2000::/3")
+"""What IANA has given out of IPv6. All else is of one machine, link or site, stands for IPv4, or leads nowhere: so with
+``::a.b.c.d``, ``::ffff:0:a.b.c.d`` (RFC 2765), ``64:ff9b:1::/48`` (RFC 8215) and ``fec0::/10``."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -83,7 +86,7 @@ class Guard:
         found = ipaddress.ip_address(address) if isinstance(address, str) else address
         if self._named(host) or self._within(found):
             return
-        if not all(each.is_global and not each.is_multicast for each in _meant(found)):
+        if not all(_is_public(each) for each in _meant(found)):
             raise OutwardRefused(f"{host} is at an address that is not public")
 
     def _named(self, host: str) -> bool:
@@ -101,16 +104,19 @@ def _address(host: str) -> _Address | None:
         return None
 
 
+def _is_public(address: _Address) -> bool:
+    given_out = isinstance(address, ipaddress.IPv4Address) or address in _GIVEN_OUT
+    return given_out and address.is_global and not address.is_multicast
+
+
 def _meant(address: _Address) -> list[_Address]:
-    """Return an address and those that routers make of it: mapped, tunnelled, translated ones."""
-    meant: list[_Address] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return [address.ipv4_mapped]
-        if address.sixtofour is not None:
-            meant.append(address.sixtofour)
-        if address.teredo is not None:
-            meant += address.teredo
-        if address in _NAT64:
-            meant.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return meant
+    """Return an address and those that routers make of it; only the latter, where it is but a way to write one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if address in _NAT64:
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    if address.sixtofour is not None:
+        return [address, address.sixtofour]
+    return [address, *(address.teredo or ())]

@@ -79,6 +79,8 @@ class JSONRoutes:
             given = msgspec.json.decode(await _body(request), type=_Credentials)
         except ValueError as error:
             raise Fault(400, str(error)) from None
+        except RecursionError:
+            raise Fault(400, "The body is nested too deeply.") from None
         if register:
             user = await self._entrance.register(scope, given.email, given.password, given.name)
         else:

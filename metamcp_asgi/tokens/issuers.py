@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
 from metamcp_asgi.config.snapshot import OAuth
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.outward.fetch import Fetcher
@@ -62,9 +60,4 @@ async def _jwks_uri(issuer: str, fetcher: Fetcher) -> str:
 
 async def _document(url: str, fetcher: Fetcher) -> Mapping[str, Any] | None:
     answer = await fetcher.fetch(url)
-    if answer.status != 200:
-        return None
-    try:
-        return msgspec.json.decode(answer.body, type=dict[str, Any])
-    except msgspec.DecodeError:
-        return None
+    return answer.document() if answer.status == 200 else None

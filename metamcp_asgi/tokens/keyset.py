@@ -113,6 +113,6 @@ def _usable(jwks: Sequence[Mapping[str, Any]]) -> dict[str, PyJWK]:
             continue
         try:
             found[str(jwk.get("kid", ""))] = PyJWK(dict(jwk))
-        except (PyJWTError, ValueError, TypeError, KeyError):
+        except (PyJWTError, ValueError, TypeError, KeyError, RecursionError):
             continue  # of a kind that we have no use for
     return found

@@ -27,7 +27,7 @@ async def verified(token: bytes, keys: KeySet, issuer: str | None) -> dict[str, 
     """
     try:
         header = jwt.get_unverified_header(token)
-    except PyJWTError:
+    except (PyJWTError, ValueError, RecursionError):
         raise _invalid() from None
     kid, algorithm = header.get("kid"), header.get("alg")
     if algorithm not in ALGORITHMS or not (kid is None or isinstance(kid, str)) or "crit" in header:
@@ -50,7 +50,7 @@ async def verified(token: bytes, keys: KeySet, issuer: str | None) -> dict[str, 
         float(claims["exp"])
     except ExpiredSignatureError:
         raise Rejected(401, "invalid_token", "The access token has expired") from None
-    except (PyJWTError, ValueError, TypeError):
+    except (PyJWTError, ValueError, TypeError, RecursionError):
         raise _invalid() from None
     return claims
 

@@ -27,6 +27,12 @@ from tests.serving import serving
         "https://[fd00::1]/",
         "https://[::ffff:127.0.0.1]/",
         "https://[64:ff9b::7f00:1]/",
+        "https://[64:ff9b:1::7f00:1]/",
+        "https://[64:ff9b:1::5db8:d70e]/",
+        "https://[::127.0.0.1]/",
+        "https://[::ffff:0:127.0.0.1]/",
+        "https://[fec0::1]/",
+        "https://[4000::1]/",
         "https://[2002:7f00:1::]/",
         "https://224.0.0.1/",
         "http://example.com/",
@@ -55,7 +61,15 @@ async def test_94_a_name_that_leads_inside_is_refused_when_it_is_resolved(host: 
         await fetcher.aclose()
 
 
-@pytest.mark.parametrize("url", ["https://93.184.215.14/x", "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://93.184.215.14/x",
+        "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/",
+        "https://[64:ff9b::5db8:d70e]/",
+        "https://[::ffff:93.184.215.14]/",
+    ],
+)
 def test_what_is_public_may_be_asked(url: str) -> None:
     Guard().url(url)
 

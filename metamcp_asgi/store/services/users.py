@@ -46,7 +46,7 @@ __all__ = [
     "update",
 ]
 
-_EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+")
+_EMAIL: Final = re.compile(r"[^\s@\0]+@[^\s@\0]+")
 _LONGEST_EMAIL: Final = 320
 _LONGEST_NAME: Final = 200
 

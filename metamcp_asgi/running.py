@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.granted import Grants
@@ -39,4 +40,5 @@ def runtime_for(
         commands=settings.stdio_commands,
         limits=settings.stdio_limits,
         heard=heard,
+        guard=Guard(settings.outward_allowed),
     )

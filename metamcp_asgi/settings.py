@@ -73,7 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         stdio_limits: Resource limits of each of their processes, by their names in prlimit(1).
         stdio_socket: Where ``metamcp-stdio`` listens, which runs the stdio servers then; ``None``: this process does.
         outward_allowed: Host names, addresses and networks inside that may be asked, and without TLS, although somebody
-            else named them: issuers, clients' metadata documents. Separated by commas.
+            else named them: members' servers, issuers, clients' metadata documents. Separated by commas.
 
     From ``max_body_bytes`` on, the variable is ``METAMCP_`` and the field's name in upper case.
     """

@@ -73,7 +73,8 @@ class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``env`` holds the configured variables only; what a child inherits is added at spawn.
     ``headers`` already contains ``Authorization`` when a bearer token was configured.
-    ``timeout`` is in seconds of silence: progress restarts it.
+    ``timeout`` is in seconds of silence: progress restarts it. ``guarded`` says that ``url`` is a member's word: it may
+    lead to public addresses only, and to what the operator allows besides.
     ``owner`` is who it belongs to, for those who tell somebody of it; empty when that is nobody in particular.
     """
 
@@ -91,6 +92,7 @@ class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float = DEFAULT_TIMEOUT
     disabled: bool = False
     grant: GrantSpec | None = None
+    guarded: bool = False
     owner: str = ""
 
     @property

@@ -35,6 +35,7 @@ class ServerRow(Struct, frozen=True, kw_only=True):
     """A server as it is configured, under the name by which the snapshot knows it."""
 
     known_as: str
+    owner: uuid.UUID | None
     config: Server
 
 
@@ -82,6 +83,7 @@ class Compiler:
     def __init__(self) -> None:
         self.users: set[uuid.UUID] = set()
         self.disabled: set[uuid.UUID] = set()
+        self.admins: set[uuid.UUID] = set()
         self.servers: dict[uuid.UUID, ServerRow] = {}
         self.namespaces: dict[uuid.UUID, NamespaceRow] = {}
         self.endpoints: dict[uuid.UUID, EndpointRow] = {}
@@ -124,7 +126,9 @@ class Compiler:
                 keys.setdefault(digest, replace(made, digest=digest))
                 expiry = until if expiry is None else min(expiry, until)
         snapshot = Snapshot(
-            servers={row.known_as: row.config for row in sorted(self.servers.values(), key=lambda row: row.known_as)},
+            servers={
+                row.known_as: self._server(row) for row in sorted(self.servers.values(), key=lambda row: row.known_as)
+            },
             namespaces=dict(sorted((self.namespaces[identity].known_as, n) for identity, n in namespaces.items())),
             endpoints=dict(sorted((endpoint.name, endpoint) for endpoint in endpoints.values())),
             keys=keys,
@@ -132,6 +136,12 @@ class Compiler:
             revoked=self.revoked,
         )
         return snapshot, expiry
+
+    def _server(self, row: ServerRow) -> Server:
+        """Return a server, whose URL is not trusted when it is a member's; public ones are made by admins only."""
+        if row.owner is None or row.owner in self.admins or not row.config.url:
+            return row.config
+        return replace(row.config, guarded=True)
 
     def _people(self, opened: Mapping[uuid.UUID | None, frozenset[str]]) -> dict[str, frozenset[str]]:
         """Return what those open who come with an access token: the users, and clients in their owners' place."""

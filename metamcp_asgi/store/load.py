@@ -112,10 +112,12 @@ class Loader:
     async def _read(self, tx: Reader, changed: dict[str, Ids]) -> None:
         compiler = self.compiler
         if "user" in changed:
-            rows = await _rows(tx, select(User.id, User.disabled), User.id, changed["user"])
+            rows = await _rows(tx, select(User.id, User.disabled, User.role), User.id, changed["user"])
             compiler.users.update(row.id for row in rows)
             compiler.disabled.difference_update(changed["user"] or ())
             compiler.disabled.update(row.id for row in rows if row.disabled)
+            compiler.admins.difference_update(changed["user"] or ())
+            compiler.admins.update(row.id for row in rows if row.role == "admin")
         if "server" in changed:
             rows = await _rows(tx, select(*Server.__table__.columns), Server.id, changed["server"])
             _put(compiler.servers, changed["server"], {r.id: self._server(tx, r, changed["server"]) for r in rows})
@@ -168,7 +170,7 @@ class Loader:
         )
         known_as = config.known_as
         if row.secrets is None:
-            return ServerRow(known_as=known_as, config=_authorized(config, str(row.id), None))
+            return ServerRow(known_as=known_as, owner=row.owner_id, config=_authorized(config, str(row.id), None))
         try:
             secrets = tx.vault.open(row.secrets, Context("servers", str(row.id), "secrets"), ServerSecrets)
         except SecretsError as error:
@@ -176,12 +178,14 @@ class Loader:
                 raise
             # One server that was sealed elsewhere must not keep every other change from being served.
             logger.error("server %s is switched off: %s", known_as, error)
-            return ServerRow(known_as=known_as, config=replace(config, disabled=True))
+            return ServerRow(known_as=known_as, owner=row.owner_id, config=replace(config, disabled=True))
         headers = tuple(secrets.headers.items())
         if secrets.bearer_token is not None:
             headers += (("Authorization", f"Bearer {secrets.bearer_token}"),)
         config = replace(config, env=tuple(secrets.env.items()), headers=headers)
-        return ServerRow(known_as=known_as, config=_authorized(config, str(row.id), secrets.client_secret))
+        return ServerRow(
+            known_as=known_as, owner=row.owner_id, config=_authorized(config, str(row.id), secrets.client_secret)
+        )
 
 
 def _authorized(config: snapshot.Server, key: str, secret: str | None) -> snapshot.Server:

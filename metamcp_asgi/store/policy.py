@@ -35,6 +35,7 @@ __all__ = [
     "check_launch",
     "check_move",
     "check_own_password",
+    "check_public_url",
     "check_reach",
     "key_opens",
     "key_owner",
@@ -205,6 +206,16 @@ def check_launch(acting: Acting, rules: Rules) -> None:
     """
     if not acting.admin and not rules.members_may_create_stdio:
         raise Forbidden("create-stdio", "only admins decide what is started on this machine; use a server with a URL")
+
+
+def check_public_url(acting: Acting, owner: uuid.UUID | None) -> None:
+    """Let pass who may make a server with a URL: a public one is reached wherever it is, on an admin's word.
+
+    Raises:
+        Forbidden: It would be public, and is made by a member, whatever the settings let members do.
+    """
+    if owner is None and not acting.admin:
+        raise Forbidden("public-url", "only admins make public servers with a URL; make it your own, or ask an admin")
 
 
 def reaches(whole: uuid.UUID | None, part: uuid.UUID | None) -> bool:

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from weakref import WeakValueDictionary
 
+from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.upstream.http1_dial import default_tls_context
 from metamcp_asgi.upstream.http1_pool import Pool
 from metamcp_asgi.upstream.http1_response import HTTPLimits, Response
@@ -51,9 +52,10 @@ class HTTPClient:
         limits: What servers may cost us.
         ssl_context: For ``https``; by default a verifying one, made when the first such target is connected.
         environ: Where ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` are read from, once.
+        guard: Judges the addresses that are connected to, for URLs of somebody else's. There must be no proxy then.
     """
 
-    __slots__ = ("_closed", "_limits", "_pools", "_rules", "_ssl_context")
+    __slots__ = ("_closed", "_guard", "_limits", "_pools", "_rules", "_ssl_context")
 
     def __init__(
         self,
@@ -61,7 +63,9 @@ class HTTPClient:
         *,
         ssl_context: ssl.SSLContext | None = None,
         environ: Mapping[str, str] = os.environ,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
         self._limits = limits
         self._ssl_context = ssl_context
         self._rules = ProxyRules(environ)
@@ -83,7 +87,7 @@ class HTTPClient:
         tail = request_tail(origin, path, headers)
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._limits, self._tls)
+            pool = self._pools[origin] = Pool(origin, self._limits, self._tls, self._guard)
             pool.closed = self._closed
         return Target(pool, path, tail)
 

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Any, cast
 
 from metamcp_asgi.errors import UpstreamError, UpstreamProtocolError, UpstreamUnavailable
+from metamcp_asgi.outward.guard import Guard, OutwardRefused
 from metamcp_asgi.upstream.http1_target import Origin
 
 __all__ = ["default_tls_context", "dial", "why_unreachable"]
@@ -32,16 +33,20 @@ def default_tls_context() -> ssl.SSLContext:
     return context
 
 
-async def dial(origin: Origin, protocol: asyncio.Protocol, tls: ssl.SSLContext | None) -> None:
+async def dial(
+    origin: Origin, protocol: asyncio.Protocol, tls: ssl.SSLContext | None, guard: Guard | None = None
+) -> None:
     """Connect ``protocol`` to ``origin``, through its proxy when it has one; its ``connection_made`` is called.
 
     Args:
         origin: Where to.
         protocol: Gets the connected transport. When this is cancelled or fails, no transport stays open.
         tls: The context for an ``https`` origin.
+        guard: Judges the addresses to which the origin's name leads; it has no proxy then, which would resolve it anew.
 
     Raises:
         OSError: As it came from the system or from TLS; ``why_unreachable`` words it.
+        OutwardRefused: One of the addresses is refused; none was connected to.
         UpstreamUnavailable: The proxy refused the tunnel.
         UpstreamProtocolError: The proxy's answer is not HTTP.
     """
@@ -49,7 +54,7 @@ async def dial(origin: Origin, protocol: asyncio.Protocol, tls: ssl.SSLContext |
     proxy = origin.proxy
     if proxy is None or not origin.tls:
         host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
-        sock = await _connect(loop, host, port)
+        sock = await _connect(loop, host, port, guard)
         name = origin.host if origin.tls else None
         await loop.create_connection(lambda: protocol, sock=sock, ssl=tls, server_hostname=name)
         return
@@ -79,6 +84,9 @@ def why_unreachable(origin: Origin, error: Exception) -> UpstreamError:
     """
     if isinstance(error, UpstreamError):
         return error
+    if isinstance(error, OutwardRefused):
+        allowed = "members' servers must be at public ones, unless METAMCP_OUTWARD_ALLOWED names them"
+        return UpstreamUnavailable(f"may not be asked: {error}; {allowed}")
     if isinstance(error, ssl.SSLCertVerificationError):
         return UpstreamUnavailable(f"the certificate of {origin.name} is not accepted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
@@ -93,10 +101,13 @@ def why_unreachable(origin: Origin, error: Exception) -> UpstreamError:
     return UpstreamUnavailable(f"cannot connect to {name}: {os.strerror(number) if number else type(error).__name__}")
 
 
-async def _connect(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+async def _connect(loop: asyncio.AbstractEventLoop, host: str, port: int, guard: Guard | None = None) -> socket.socket:
     # Happy eyeballs of our own: uvloop's create_connection has no `happy_eyeballs_delay`, and an IPv6 address that
     # swallows packets would otherwise use up the whole time for connecting.
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if guard is not None:
+        for *_, address in found:
+            guard.address(host, str(address[0]).partition("%")[0])
     first = [info for info in found if info[0] == found[0][0]]
     other = [info for info in found if info[0] != found[0][0]]
     todo = deque(info for pair in zip_longest(first, other) for info in pair if info is not None)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from metamcp_asgi.errors import UpstreamError, UpstreamUnavailable
+from metamcp_asgi.outward.guard import Guard, OutwardRefused
 from metamcp_asgi.upstream.http1_connection import Connection
 from metamcp_asgi.upstream.http1_dial import dial, why_unreachable
 from metamcp_asgi.upstream.http1_response import HTTPLimits
@@ -27,11 +28,13 @@ class Pool:
         origin: Where they lead.
         limits: How many, and how long they are kept.
         tls: Gives the TLS context; called only for an ``https`` origin.
+        guard: Judges the addresses that are connected to; ``None``: any will do.
     """
 
     __slots__ = (
         "__weakref__",
         "_connections",
+        "_guard",
         "_idle",
         "_limits",
         "_loop",
@@ -44,8 +47,11 @@ class Pool:
         "origin",
     )
 
-    def __init__(self, origin: Origin, limits: HTTPLimits, tls: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(
+        self, origin: Origin, limits: HTTPLimits, tls: Callable[[], ssl.SSLContext], guard: Guard | None = None
+    ) -> None:
         self.origin = origin
+        self._guard = guard
         self.closed = False
         self._limits = limits
         self._tls = tls
@@ -147,8 +153,8 @@ class Pool:
             connection = Connection(name, self._limits)
             try:
                 async with asyncio.timeout(seconds) as limit:
-                    await dial(self.origin, connection, self._tls() if self.origin.tls else None)
-            except (OSError, UnicodeError, UpstreamError) as error:
+                    await dial(self.origin, connection, self._tls() if self.origin.tls else None, self._guard)
+            except (OSError, UnicodeError, UpstreamError, OutwardRefused) as error:
                 if limit.expired():
                     raise UpstreamUnavailable(f"no connection to {name} within {seconds:g} seconds") from error
                 raise why_unreachable(self.origin, error) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from metamcp_asgi.config.snapshot import Server
 from metamcp_asgi.errors import UpstreamUnavailable
 from metamcp_asgi.metrics.sheet import uncounted
+from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.granted import GrantedHTTP, Grants
 from metamcp_asgi.upstream.hearing import Heard, unheard
@@ -38,6 +39,7 @@ class Runtime:
         commands: The programs that stdio servers may be, as in ``Launch``.
         limits: Their resource limits, as there.
         heard: Is told the lines that they write to stderr.
+        guard: Where the URLs of ``Server.guarded`` may lead; ``None``: to public addresses.
 
     Raises:
         ConfigError: Limits cannot be set here.
@@ -56,10 +58,13 @@ class Runtime:
         commands: Sequence[str] | None = None,
         limits: Sequence[tuple[str, int]] = (),
         heard: Heard = unheard,
+        guard: Guard | None = None,
     ) -> None:
         self.environ = _with_our_scripts(os.environ if environ is None else environ)
         self.max_message_bytes = max_message_bytes
         self._client = HTTPClient(environ=self.environ)
+        # Without a proxy: that would resolve a name anew, to an address which nobody judges.
+        self._guarded = HTTPClient(environ={}, guard=guard or Guard())
         self.http: HTTPClient | GrantedHTTP = self._client
         self.grants = grants
         self.reaper = Reaper()
@@ -71,18 +76,19 @@ class Runtime:
         self._free_children = max_children
         self._max_children = max_children
 
-    def granted(self, server: Server, user: str | None = None) -> "Runtime":
-        """Return the same runtime for the sessions of a server that asks for OAuth, or this one for any other.
+    def reaching(self, server: Server, user: str | None = None) -> "Runtime":
+        """Return the same runtime for the sessions of a server that is guarded or asks for OAuth, else this one.
 
         Args:
             server: The server.
             user: Whose own grant they use.
         """
         grant = self.grants.of(server, user) if self.grants is not None else None
-        if grant is None:
+        client = self._guarded if server.guarded else self._client
+        if grant is None and client is self._client:
             return self
         runtime = copy.copy(self)
-        runtime.http = GrantedHTTP(self._client, grant)
+        runtime.http = client if grant is None else GrantedHTTP(client, grant)
         return runtime
 
     @contextlib.asynccontextmanager
@@ -122,6 +128,7 @@ class Runtime:
         if self.grants is not None:
             await self.grants.aclose()
         await self._client.aclose()
+        await self._guarded.aclose()
         await self.reaper.aclose()
 
 

@@ -307,7 +307,7 @@ class Server:
     async def _open_as(self, era: str, events: Events, terms: Terms) -> Session:
         if self.config.type == "stdio":
             return await open_stdio(self.config, self._runtime, events, era, terms)
-        runtime = self._runtime.granted(self.config, terms.user)
+        runtime = self._runtime.reaching(self.config, terms.user)
         if self.config.type == "sse":
             return await open_sse(self.config, runtime, events, terms)
         return await open_http(self.config, runtime, events, era, terms)

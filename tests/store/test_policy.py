@@ -23,6 +23,7 @@ from metamcp_asgi.store.policy import (
     check_launch,
     check_move,
     check_own_password,
+    check_public_url,
     check_reach,
     key_opens,
     key_owner,
@@ -146,6 +147,17 @@ def test_only_admins_decide_what_is_started_unless_a_setting_lets_members() -> N
     with pytest.raises(Forbidden) as refused:
         check_launch(MEMBER, Rules(members_may_create_public=True))
     assert refused.value.rule == "create-stdio"
+
+
+@given(members, owners)
+def test_a_member_makes_no_public_server_with_a_url(acting: Acting, owner: uuid.UUID | None) -> None:
+    check_public_url(ADMIN, owner)
+    if owner is not None:
+        check_public_url(acting, owner)
+        return
+    with pytest.raises(Forbidden) as refused:
+        check_public_url(acting, owner)
+    assert refused.value.rule == "public-url"
 
 
 @given(owners, owners)

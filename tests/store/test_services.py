@@ -138,7 +138,12 @@ class TestServers:
         with pytest.raises(Forbidden):
             await people.do(servers.update, people.bob, row.id, ServerChanges(description="mine"))
         await people.do(settings.change, people.ada, {"membersMayCreatePublic": True})
-        assert (await people.server(people.bob, "two", owner_id=None)).owner_id is None
+        with pytest.raises(Forbidden) as refused:
+            await people.server(people.bob, "two", owner_id=None)
+        assert refused.value.rule == "public-url"
+        await people.do(settings.change, people.ada, {"membersMayCreateStdio": True})
+        row = await people.server(people.bob, "two", owner_id=None, url=msgspec.UNSET, command="sh")
+        assert row.owner_id is None
 
     async def test_nobody_plants_a_server_in_somebody_elses_account(self, people: People) -> None:
         with pytest.raises(Forbidden):

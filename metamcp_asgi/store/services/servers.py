@@ -12,7 +12,16 @@ from metamcp_asgi.config import snapshot
 from metamcp_asgi.config.grants import entry_of
 from metamcp_asgi.store.grants import spec_of
 from metamcp_asgi.store.models import Membership, Namespace, Server
-from metamcp_asgi.store.policy import Acting, check_change, check_launch, check_move, check_reach, new_owner, visible
+from metamcp_asgi.store.policy import (
+    Acting,
+    check_change,
+    check_launch,
+    check_move,
+    check_public_url,
+    check_reach,
+    new_owner,
+    visible,
+)
 from metamcp_asgi.store.scope import server_columns
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.services import contents
@@ -93,6 +102,8 @@ async def create(tx: Writer, acting: Acting, new: NewServer) -> Server:
     config = server_of(new.name, entry)
     if config.type == "stdio":
         check_launch(acting, allowed)
+    else:
+        check_public_url(acting, owner)
     await check_owner(tx, owner)
     await check_unique(tx, Server, owner_id=owner, name=new.name)
     row = Server(owner_id=owner, name=new.name, **server_columns(config)[0])

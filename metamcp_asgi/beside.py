@@ -106,7 +106,13 @@ def _connecting(
     grants.page = lambda key: f"{base}{CONNECT}/{key}"
     grants.changed = host.aggregator.pool.authorized
     source.on_grants(grants.read_again)
-    connecting = Connecting(source.opened, grants, bus, KeyRing(host.settings.secret_keys))
+    connecting = Connecting(
+        source.opened,
+        grants,
+        bus,
+        KeyRing(host.settings.secret_keys),
+        transform_localhost=host.settings.transform_localhost,
+    )
     return connect_sites(connecting, sessions, place, **guarded)
 
 

@@ -1,5 +1,7 @@
 """The pages on which a person connects a server that asks for OAuth: what will happen, and what came of it."""
 
+import math
+import time
 import uuid
 from collections.abc import Collection
 from typing import Final
@@ -13,6 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_json
+from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.bus.protocol import BusUnavailable
 from metamcp_asgi.grants.connect import Connecting
 from metamcp_asgi.grants.fetch import GrantError
@@ -24,10 +27,13 @@ from metamcp_asgi.pages.place import Place
 from metamcp_asgi.pages.render import redirect, render
 from metamcp_asgi.signin.people import for_people, person
 from metamcp_asgi.signin.sessions import Sessions
+from metamcp_asgi.store.policy import Acting
 
 __all__ = ["CONNECT", "connect_sites"]
 
 CONNECT: Final = "/oauth/connect"
+PER_MINUTE: Final = 20
+"""How often one person may have us ask an authorization server."""
 _COOKIE: Final = "metamcp_connecting"
 
 
@@ -72,12 +78,14 @@ class _Pages:
     def __init__(self, connecting: Connecting, place: Place) -> None:
         self._connecting = connecting
         self._place = place
+        self._asked = Buckets()
 
     async def connect(self, request: Request) -> Response:
         """Say where the person will be sent, and send them there."""
         scope = request.scope
         server, own = _server(request.path_params["server"]), _own(request.query_params)
         who = person(scope).acting
+        self._count(who)
         if request.method == "POST":
             try:
                 departure = await self._connecting.depart(who, server, own=own)
@@ -109,6 +117,7 @@ class _Pages:
         """Take what the authorization server answered."""
         scope = request.scope
         browser = self._place.cookie(scope, _COOKIE) or ""
+        self._count(person(scope).acting)
         try:
             row = await self._connecting.arrive(person(scope).acting, browser, dict(request.query_params))
         except GrantError as error:
@@ -117,6 +126,17 @@ class _Pages:
             raise Fault(503, N_("The gateway cannot finish this now. Try again in a moment.")) from None
         gone = self._place.set_cookie(scope, _COOKIE, "", 0)
         return render(scope, "admin/connected.html", fault="", server=row, headers=[gone])
+
+    def _count(self, who: Acting) -> None:
+        """Count one time that others are asked on somebody's word.
+
+        Raises:
+            Fault: It is one too many (429).
+        """
+        bucket, now = self._asked.get(who.id, PER_MINUTE, 60.0), time.monotonic()
+        if wait := bucket.wait(now):
+            raise Fault(429, N_("Too many attempts. Try again later."), {"retry-after": str(math.ceil(wait))})
+        bucket.take(now)
 
 
 def _server(text: str) -> uuid.UUID:

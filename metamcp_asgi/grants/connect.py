@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from metamcp_asgi.bus.protocol import Bus
+from metamcp_asgi.config.servers import docker_internal
 from metamcp_asgi.config.snapshot import GrantSpec
 from metamcp_asgi.grants import flow, rows
 from metamcp_asgi.grants.book import Book
@@ -54,6 +55,8 @@ class Connecting:
         book: What is told of new grants, and knows how to ask for them.
         bus: Sees that a state is used once.
         keys: Seal what is remembered.
+        transform_localhost: Whether server URLs on ``localhost`` mean the machine that runs our container; then that is
+            the URL which a grant is for.
         clock: Gives the present time, in seconds since the epoch.
     """
 
@@ -64,12 +67,14 @@ class Connecting:
         bus: Bus,
         keys: KeyRing,
         *,
+        transform_localhost: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._book = book
         self._bus = bus
         self._states = keys.sealer("n1", Pending)
+        self._transform_localhost = transform_localhost
         self._fetch = book.fetch
         self.ourselves = book.ourselves
         self._clock = clock
@@ -112,7 +117,7 @@ class Connecting:
         found = await self.look(acting, server, own=own)
         client = await self._client(found, place.spec, mine, shared)
         if client != mine.client:
-            async with (await self._store()).write(acting) as tx:
+            async with rows.only(self._bus, server, place.user), (await self._store()).write(acting) as tx:
                 latest = await rows.read(tx, server, place.user)
                 # Tokens are refreshed by the client that got them; another one takes its place together with new ones.
                 if latest.tokens is None:
@@ -155,13 +160,14 @@ class Connecting:
             raise GrantError("got the same answer a second time; connect it again if it does not work")
         server, own = uuid.UUID(pending.key), pending.user is not None
         async with (await self._store()).read() as tx:
-            _same(await self._place(tx, acting, server, own), pending)
+            place = await self._place(tx, acting, server, own)
+            _same(place, pending)
         asked, client = await issuer(self._fetch, pending.issuer), pending.client
         tokens = await flow.finish(
             self._fetch, pending, asked, client, query, redirect_uri=self.ourselves.redirect_uri, now=now
         )
         grant = Kept(client, asked.token_endpoint, pending.resource, pending.scope, pending.url, tokens)
-        async with (await self._store()).write(acting) as tx:
+        async with rows.only(self._bus, server, place.user), (await self._store()).write(acting) as tx:
             place = await self._place(tx, acting, server, own)
             _same(place, pending)
             await rows.keep(tx, server, place.user, grant)
@@ -179,7 +185,8 @@ class Connecting:
             raise GrantError('is used with one authorization for everybody ("oauth": {"grant": "server"})')
         if not own:
             check_change(acting, row)
-        return _Place(row.url, spec, dict(secrets_of.headers), acting.id if own else None)
+        url = docker_internal(row.url) if self._transform_localhost else row.url
+        return _Place(url, spec, dict(secrets_of.headers), acting.id if own else None)
 
     async def _challenge(self, place: "_Place") -> str:
         """Return the server's ``WWW-Authenticate`` for a request without a token."""

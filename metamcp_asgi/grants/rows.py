@@ -4,9 +4,11 @@ A new grant is a change like any other, with its entry in the audit. A refreshed
 every hour or so, and says nothing of anybody.
 """
 
+import asyncio
+import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +18,7 @@ from sqlalchemy import update
 
 from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import GrantSpec
-from metamcp_asgi.grants.alone import alone
+from metamcp_asgi.grants.alone import PATIENCE, alone
 from metamcp_asgi.grants.fetch import GrantError
 from metamcp_asgi.grants.kept import Kept
 from metamcp_asgi.grants.tokens import Tokens
@@ -26,7 +28,7 @@ from metamcp_asgi.store.models import Credential
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["StoredLedger", "forget", "keep", "read", "refreshed"]
+__all__ = ["StoredLedger", "forget", "keep", "only", "read", "refreshed"]
 
 logger = logging.getLogger("metamcp.grants")
 
@@ -44,11 +46,11 @@ class StoredLedger:
     def __init__(self, store: Callable[[], Awaitable[Store]], bus: Bus, spec: GrantSpec, user: str | None) -> None:
         self._store = store
         self._bus = bus
-        self._name = f"grant:{spec.key}:{user or ''}"
         self._server = uuid.UUID(spec.key)
         # What we ask for in our own name nobody has kept before.
         self._makes = spec.flow == "client_credentials"
         self._user = None if user is None else uuid.UUID(user)
+        self._name = _name(self._server, self._user)
 
     async def read(self) -> Kept:
         """Return what is kept.
@@ -78,6 +80,26 @@ class StoredLedger:
     def lock(self) -> AbstractAsyncContextManager[object]:
         """Be the only one, of all processes, to get new tokens."""
         return alone(self._bus, self._name)
+
+
+@contextlib.asynccontextmanager
+async def only(bus: Bus, server: uuid.UUID, user: uuid.UUID | None) -> AsyncIterator[None]:
+    """Be the only one, of all processes, to change a grant: who refreshes the one before would write over it.
+
+    Raises:
+        GrantError: Somebody else takes too long, or the other processes cannot be reached.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await stack.enter_async_context(alone(bus, _name(server, user)))
+        except TimeoutError:
+            raise GrantError("is being authorized by somebody else at this moment; try again") from None
+        yield
+
+
+def _name(server: uuid.UUID, user: uuid.UUID | None) -> str:
+    return f"grant:{server}:{user or ''}"
 
 
 async def read(tx: Reader, server: uuid.UUID, user: uuid.UUID | None) -> Kept:

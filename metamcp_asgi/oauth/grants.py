@@ -35,6 +35,9 @@ CODE: Final = timedelta(seconds=60)
 REFRESH: Final = timedelta(days=30)
 """How long a refresh token is good; each one brings the next."""
 
+LONGEST: Final = timedelta(days=180)
+"""How long a grant lasts, however often it is refreshed: then the person is asked again."""
+
 LEEWAY: Final = timedelta(seconds=5)
 """How long the refresh token before the last still gets the last again: two processes of a client may share one, and an
 answer may be lost."""
@@ -220,7 +223,8 @@ class Grants:
         lasting = "refresh_token" in client.grant_types
         # No change of what is served, and so neither a revision nor an entry in the audit.
         values: dict[str, Any] = {"generation": generation, "redeemed_at": row.redeemed_at or now()}
-        values["expires_at"] = now() + (REFRESH if lasting else timedelta(hours=1))
+        soon = now() + (REFRESH if lasting else timedelta(hours=1))
+        values["expires_at"] = min(soon, row.created_at + LONGEST)
         if generation != row.generation:
             values["rotated_at"] = now()
         written = update(OAuthGrant).where(OAuthGrant.id == row.id).values(values)

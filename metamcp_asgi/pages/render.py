@@ -3,6 +3,7 @@
 Knows what every page has to say about who may frame, load and keep it. Knows nothing of what is on it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action {forms}; frame-ancestors 'none'"
 )
+_SOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[A-Za-z0-9.:\[\]_-]+)?")
+"""A source that has a scheme, and a host if any; with any other character it could be a directive of its own."""
 _HEADERS: Final = {
     # Pages have what only their visitor may see, and tokens.
     "cache-control": "no-store",
@@ -54,13 +57,14 @@ def render(
         status: The HTTP status.
         headers: Further headers, such as cookies.
         form_action: Where its forms may lead besides here, as sources of the content security policy: a form whose
-            answer is a redirect elsewhere needs that, because browsers apply the policy to the redirect, too.
+            answer is a redirect elsewhere needs that, because browsers apply the policy to the redirect, too. What is
+            no such source is left out, and the browser does not go there.
         policy: Further directives of its content security policy.
         values: What the template shows.
     """
     visit = visit_of(scope)
     response = HTMLResponse(html(template, visit, scope.get(PERSON), values), status, _HEADERS)
-    forms = " ".join(("'self'", *form_action))
+    forms = " ".join(("'self'", *filter(_SOURCE.fullmatch, form_action)))
     response.headers["content-security-policy"] = "; ".join((_POLICY.replace("{forms}", forms), *policy))
     response.headers["content-language"] = visit.language
     response.raw_headers.extend(headers)

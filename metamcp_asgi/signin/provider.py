@@ -26,6 +26,8 @@ TIMEOUT: Final = 10.0
 """Seconds that the provider may take to answer."""
 FRESH: Final = 3600.0
 """Seconds after which the provider's description and keys are read again."""
+PAUSE: Final = 10.0
+"""Seconds after which a provider that could not be read is asked again: anybody can have it asked."""
 LEEWAY: Final = 120
 """Seconds by which its clock may differ."""
 # Of one's own key the provider's client is the only other holder; and "none" is no signature at all.
@@ -146,6 +148,8 @@ class Provider:
         self._metadata: Mapping[str, Any] = {}
         self._keys: Any = None
         self._read_at = 0.0
+        self._failed: tuple[float, str] | None = None
+        """When the provider was asked last without success, and what came of it."""
 
     async def begin(self, redirect_uri: str) -> Begun:
         """Return where the browser goes to sign in.
@@ -235,7 +239,13 @@ class Provider:
 
     async def _described(self) -> Mapping[str, Any]:
         if not self._metadata or self._clock() - self._read_at > FRESH:
-            await self._describe()
+            if self._failed is not None and self._clock() - self._failed[0] < PAUSE:
+                raise ProviderError(self._failed[1])
+            try:
+                await self._describe()
+            except ProviderError as error:
+                self._failed = self._clock(), str(error)
+                raise
         return self._metadata
 
     async def _describe(self) -> None:

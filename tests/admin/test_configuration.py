@@ -114,6 +114,13 @@ async def test_secrets_are_exported_only_when_asked_for(api: Managed) -> None:
     assert clear["mcpServers"]["local"]["env"] == {"API_KEY": "clear-env-7f3a"}
     assert clear["apiKeys"][0]["digest"].startswith("sha256:")
     assert (await api.send("GET", "/export?secrets=include", key=MEMBER)).status_code == 403
+    # Who looked is known afterwards.
+    await api.get("/servers?secrets=include")
+    web = (await api.get("/servers"))["items"][0]
+    await api.get(f"/servers/{web['id']}?secrets=include")
+    told = [entry for entry in (await api.get("/audit"))["items"] if entry["action"] == "show-secrets"]
+    assert {entry["actor"] for entry in told} == {"ada@example.com"}
+    assert len(told) == 2 * len(clear["mcpServers"]) + 1
     assert (await api.send("GET", "/export?secrets=yes")).status_code == 422
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import uuid
 from collections.abc import AsyncIterator
 from html import unescape
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from metamcp_asgi.admin.connect import PER_MINUTE
 from metamcp_asgi.store.models import Endpoint, Membership, Namespace, Server, User
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.services import keys
@@ -121,6 +123,12 @@ async def test_a_server_that_asks_for_oauth_is_connected_once_for_all(begun: Sce
     assert "is connected" in last.text
     await begun.offered()
     assert await begun.client(MEL).text("a__echo", text="hello") == "hello"
+
+    # Each look has us ask others, which is nothing to do as often as somebody likes; nobody else is held up by it.
+    curious = await begun.visitor(MEL)
+    looks = [(await curious.get(f"/oauth/connect/{uuid.uuid4()}")).status_code for _ in range(PER_MINUTE + 1)]
+    assert looks == [404] * PER_MINUTE + [429]
+    assert (await (await begun.visitor()).get(f"/oauth/connect/{begun.server}")).status_code == 200
 
 
 async def test_a_call_whose_grant_has_ended_sends_its_user_to_the_page_and_goes_on(begun: Scene) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import uuid
+from datetime import timedelta
 
 import httpx2
 
 from metamcp_asgi.config.snapshot import digest_of
+from metamcp_asgi.oauth.grants import LONGEST
 from metamcp_asgi.store.models import ApiKey, User
-from metamcp_asgi.store.oauth_models import SigningKey
+from metamcp_asgi.store.oauth_models import OAuthGrant, SigningKey
 from metamcp_asgi.store.policy import COMMAND_LINE
 from tests.oauth.home import ADA, MEL, Home
 from tests.serving import MODERN, until
@@ -122,3 +124,23 @@ async def test_who_tries_too_often_is_held_up_and_who_is_right_is_not(own: Home)
     held_up = [answer for answer in tried if answer.status_code == 429]
     assert held_up
     assert all(1 <= int(answer.headers["retry-after"]) <= 3 for answer in held_up)
+
+
+async def test_a_grant_ends_after_half_a_year_however_often_it_is_refreshed(own: Home) -> None:
+    token = await own.granted()
+
+    async def earlier(by: timedelta) -> OAuthGrant:
+        async with (await own.store()).write(COMMAND_LINE) as tx:
+            (row,) = await tx.list(OAuthGrant, OAuthGrant.redeemed_at.is_not(None), OAuthGrant.revoked_at.is_(None))
+            row.created_at, row.expires_at = row.created_at - by, row.expires_at - by
+        return row
+
+    row = await earlier(LONGEST - timedelta(days=29))
+    async with (await own.store()).write(COMMAND_LINE) as tx:
+        (await tx.get(OAuthGrant, row.id)).expires_at = row.created_at + LONGEST
+    answer = await own.refreshed(token["client_id"], token["refresh_token"])
+    assert answer.status_code == 200
+    row = await earlier(timedelta(days=29))
+    assert row.expires_at == row.created_at + LONGEST
+    ended = await own.refreshed(token["client_id"], answer.json()["refresh_token"])
+    assert (ended.status_code, ended.json()["error"]) == (400, "invalid_grant")

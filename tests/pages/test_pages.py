@@ -28,7 +28,8 @@ async def _page(request: Request) -> Response:
     if request.method == "POST":
         form = form_of(request.scope)
         return to(request.scope, "/shown", text=form["text"], boxes=",".join(form.all("box")))
-    return render(request.scope, "pages/fault.html", text=request.query_params.get("text", "Nothing is wrong."))
+    text = request.query_params.get("text", "Nothing is wrong.")
+    return render(request.scope, "pages/fault.html", text=text, form_action=request.query_params.getlist("leads"))
 
 
 async def _fails(request: Request) -> Response:
@@ -70,6 +71,24 @@ async def test_a_page_runs_nothing_that_is_not_ours_and_is_framed_and_kept_by_no
         assert headers["referrer-policy"] == "same-origin"
         assert headers["cross-origin-opener-policy"] == "same-origin"
         assert headers["cache-control"] == "no-store"
+
+
+async def test_a_form_leads_to_sources_only_and_not_to_directives_of_somebody_else() -> None:
+    good = ["https://as.example", "https://as.example:8443", "http://[::1]:9", "cursor:", "com.example.app:"]
+    bad = [
+        "https://a;script-src *",
+        "https://a, b",
+        "https://a 'unsafe-inline'",
+        "https://a/b?c",
+        "*",
+        ";",
+        "",
+        "https://ä",
+    ]
+    async with visiting() as http:
+        policy = (await http.get("/page", params={"leads": [*good, *bad]})).headers["content-security-policy"]
+    assert f"form-action 'self' {' '.join(good)};" in policy
+    assert policy.count(";") == 7
 
 
 async def test_what_a_page_shows_is_text_and_never_markup() -> None:

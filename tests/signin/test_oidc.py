@@ -1,16 +1,19 @@
 """Signing in at an OpenID provider: a certified one, and whom its word makes whom here."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
 import pytest_asyncio
 
+from metamcp_asgi.signin.provider import OIDC, PAUSE, Provider, ProviderError
 from metamcp_asgi.store.models import Identity, User, WebSession
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.services import users
 from metamcp_asgi.store.services.inputs import NewUser
+from tests.serving import serving
 from tests.signin.people import ADA, PASSWORD, House, Visitor, said
 from tests.signin.provider import signed_in_there
 
@@ -145,3 +148,21 @@ async def test_an_answer_counts_once_in_the_browser_that_asked_and_only_from_the
     fresh = home.visitor()
     away = await fresh.get("/api/auth/sign-in/oidc")
     assert await expired(f"/api/auth/oauth2/callback/oidc?error=access_denied&{urlsplit(back).query}", fresh)
+
+
+async def test_a_provider_that_is_out_of_order_is_not_asked_at_every_click() -> None:
+    asked, now = [], [0.0]
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(broken) as place:
+        oidc = OIDC(client_id="c", client_secret=None, discovery_url=f"{place.origin}/.well-known/openid-configuration")
+        provider = Provider(oidc, clock=lambda: now[0])
+        for seconds in (0.0, PAUSE - 1, PAUSE + 1):
+            now[0] = seconds
+            with pytest.raises(ProviderError, match="cannot be used"):
+                await provider.begin("http://127.0.0.1/callback")
+    assert len(asked) == 2

@@ -7,7 +7,7 @@ client. What the caller may do is the policy's; here is only what may be asked o
 import hmac
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -20,12 +20,12 @@ from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.config.snapshot import Key, digest_of
 from metamcp_asgi.pages.forms import is_foreign
 from metamcp_asgi.signin.sessions import Sessions
-from metamcp_asgi.store.models import User
+from metamcp_asgi.store.models import ApiKey, Server, User
 from metamcp_asgi.store.policy import Acting, Forbidden, acting_key, check_admin
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import keys
 
-__all__ = ["Access", "included", "secrets_included"]
+__all__ = ["Access", "included", "note_shown", "secrets_included"]
 
 _CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="MetaMCP management"'),)
 
@@ -138,3 +138,15 @@ def included(ask: Ask, parameter: Parameter) -> bool:
         reason = "may only be `include`"
         raise Problem(422, f"{parameter.name}: {reason}.", [Fault(reason, parameter=parameter.name)])
     return wanted is not None
+
+
+async def note_shown(ask: Ask, rows: Iterable[Server]) -> None:
+    """Put into the audit that the secrets of servers are about to be shown; without that, they are not.
+
+    Args:
+        ask: The request.
+        rows: The servers.
+    """
+    async with ask.store.write(ask.caller) as tx:
+        for row in rows:
+            tx.note("show-secrets", row)

@@ -6,7 +6,7 @@ Does what ``metamcp export``, ``plan`` and ``apply`` do, for who may. Knows noth
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from metamcp_asgi.admin.api.access import secrets_included
+from metamcp_asgi.admin.api.access import note_shown, secrets_included
 from metamcp_asgi.admin.api.body import JSON, YAML, Text
 from metamcp_asgi.admin.api.documents import Configuration, compiled, parsed, told
 from metamcp_asgi.admin.api.operation import SECRETS, Ask, Operation, Parameter, Reply
@@ -40,6 +40,8 @@ async def _export(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         revision = await revision_of(tx)
         scope = await scope_of(tx, ask)
+    if include:
+        await note_shown(ask, scope.servers.values())
     with told(409):
         exported = export(scope.snapshot, with_secrets=include)
     text = to_text(exported.document, kind, _comment(exported, scope))

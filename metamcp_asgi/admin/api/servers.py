@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
-from metamcp_asgi.admin.api.access import secrets_included
+from metamcp_asgi.admin.api.access import note_shown, secrets_included
 from metamcp_asgi.admin.api.finding import FOUND_BY, IDS, SEARCH, found, ids_of
 from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of
 from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, says, tool_of
@@ -33,6 +33,8 @@ async def _list(ask: Ask) -> Reply:
         rows = await found(tx, ask, ask.after(str, uuid.UUID))
         rows, following = page_of(rows, ask.limit, place_of)
         items = [await _shown(tx, ask, row, include=include) for row in rows]
+    if include:
+        await note_shown(ask, rows)
     return Reply(body=ServerPage(items=items, next=following), next=following)
 
 
@@ -47,7 +49,10 @@ async def _get(ask: Ask) -> Reply:
     include = secrets_included(ask)
     async with ask.store.read() as tx:
         row = await servers.get(tx, ask.caller, ask.id)
-        return Reply(body=await _shown(tx, ask, row, include=include), version=row.version)
+        body = await _shown(tx, ask, row, include=include)
+    if include:
+        await note_shown(ask, [row])
+    return Reply(body=body, version=row.version)
 
 
 async def _update(ask: Ask, given: ServerChanges) -> Reply:

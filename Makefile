@@ -1,7 +1,8 @@
 # metamcp-asgi
 #   make serve   the gateway with the example servers, on http://127.0.0.1:12008
 #   make test    installs what the tests need, and runs them all
-#   make lint    format check, lint and strict types        make format   rewrites the files
+#   make lint    format check, lint, bandit and strict types    make format   rewrites the files
+#   make audit   known vulnerabilities of what is installed; needs PyPI
 #   make bench   the table of figures that the README shows
 #   make soak    ten minutes (SECONDS=600) of load on two workers while everything is killed in turn; docs/reliability.md
 #   make texts   adds new texts of the pages to the catalogues of their translations
@@ -21,7 +22,7 @@ bin = $(VENV)/bin
 pip = $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 peers = scripts/install-test-peers.sh tests/peers/node/package-lock.json
 
-.PHONY: serve test test-environment lint format texts bench soak clean
+.PHONY: serve test test-environment lint audit format texts bench soak clean
 .SUFFIXES:
 
 serve: $(VENV)/.examples
@@ -38,7 +39,14 @@ test-environment: $(VENV)/.test $(CACHE)/.peers
 lint: $(VENV)/.lint
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
+	$(bin)/bandit --quiet --configfile pyproject.toml --recursive metamcp_asgi
 	$(bin)/mypy
+
+# Asks PyPI's advisory service about every installed package, so it is not among the checks that run without a network.
+audit: $(VENV)/.lint
+	$(pip) install --group audit
+	$(bin)/python -m pip freeze --exclude-editable >$(VENV)/installed.txt
+	$(bin)/pip-audit --strict --progress-spinner off --disable-pip --no-deps --requirement $(VENV)/installed.txt
 
 format: $(VENV)/.lint
 	$(bin)/ruff check --fix .

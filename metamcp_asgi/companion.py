@@ -129,7 +129,7 @@ class Spawned:
         self._started = time.monotonic()
         # A session of its own: Ctrl-C is for the master, which stops the workers first. Its standard input ends with
         # the last process that has the other end, so it outlives a killed master no longer than the workers do.
-        return subprocess.Popen(  # noqa: S603 - our own program
+        return subprocess.Popen(  # noqa: S603 - our own program  # nosec B603
             [sys.executable, "-P", "-m", "metamcp_asgi.commands.stdio", "--socket", str(self.path), "--until-eof"],
             bufsize=0,
             stdin=subprocess.PIPE,

@@ -57,7 +57,7 @@ class Polling:
                     group.create_task(self._look(catalogue))
 
     async def _look(self, catalogue: Catalogue) -> None:
-        await asyncio.sleep(self._seconds * JITTER * random.random())  # noqa: S311
+        await asyncio.sleep(self._seconds * JITTER * random.random())  # noqa: S311 - spreads load  # nosec B311
         if kinds := _silent(catalogue):
             await asyncio.wait({catalogue.refresh(*kinds)})
             self._rests[catalogue] = min(2 * self._rests[catalogue], LONGEST) if catalogue.error else 1

@@ -39,7 +39,7 @@ def start(
     directory = None if cwd is None else _directory(cwd)
     program = _program(command, directory, env.get("PATH", os.defpath))
     try:
-        return subprocess.Popen(  # noqa: S603 - running the configured command is what a stdio server is
+        return subprocess.Popen(  # noqa: S603 - the configured command is what a stdio server is  # nosec B603
             [*prefix, program, *args],
             bufsize=0,
             stdin=subprocess.PIPE,

@@ -76,7 +76,7 @@ class Reaper:
         try:
             # Its own session: neither Ctrl-C nor a kill of the gateway's group reaches it. -I and -S: nothing from the
             # environment or site-packages runs in it, and it stays small. "/": it keeps no file system busy.
-            process = subprocess.Popen(  # noqa: S603 - our own script
+            process = subprocess.Popen(  # noqa: S603 - our own script  # nosec B603
                 [sys.executable, "-I", "-S", str(_SCRIPT)],
                 bufsize=0,
                 stdin=subprocess.PIPE,

@@ -283,7 +283,7 @@ class Server:
                 self._tasks.start(session.aclose(), f"close session of {self.name}")
                 if loop.time() - opened_at > STEADY_SECONDS:
                     attempt = 0
-            pause = BACKOFF[min(attempt, len(BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+            pause = BACKOFF[min(attempt, len(BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load  # nosec B311
             attempt += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

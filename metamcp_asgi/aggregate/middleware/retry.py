@@ -66,7 +66,7 @@ class Retry:
                 raise error
             logger.info("%s is called again (%d of %d): %s", call.name, attempt + 1, attempts, error)
             pause = min(options.backoff_seconds * 2 ** (attempt - 1), LONGEST_PAUSE)
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load  # nosec B311
         raise AssertionError("there is at least one attempt")
 
 

@@ -137,7 +137,7 @@ class Companion:
                 self._failed(f"was lost with the companion metamcp-stdio, which {reason}")
                 if loop.time() - opened_at > STEADY_SECONDS:
                     attempt = 0
-            pause = BACKOFF[min(attempt, len(BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
+            pause = BACKOFF[min(attempt, len(BACKOFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load  # nosec B311
             attempt += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -21,7 +21,7 @@ from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.store.models import User
 from metamcp_asgi.store.policy import Acting
 from metamcp_asgi.store.services import settings, users
-from metamcp_asgi.store.services.inputs import NewUser, Unknown
+from metamcp_asgi.store.services.inputs import Unknown
 
 __all__ = ["ATTEMPTS", "Entrance", "Refused", "Ways"]
 
@@ -110,9 +110,9 @@ class Entrance:
         ways = await self.ways()
         if not ways.signup:
             raise Refused(403, N_("Registration is closed. Ask an admin for an account."))
-        new = NewUser(email=email, name=name, password=password)
+        password_hash = await users.hashed(password)
         async with (await self.sessions.store()).write(Acting(None, email.strip().lower())) as tx:
-            return await users.register(tx, new)
+            return await users.register(tx, email, name, password_hash)
 
     async def _admit(self, scope: Scope, email: str) -> None:
         if not self.sessions.place.safe(scope):

@@ -1,6 +1,8 @@
 """What surrounds signing in: registration, the switches, MetaMCP's JSON routes, the management API, the address."""
 
+import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,12 @@ from starlette.routing import Mount
 
 from metamcp_asgi import Gateway
 from metamcp_asgi.settings import Settings
+from metamcp_asgi.store import passwords
 from metamcp_asgi.store.models import User, WebSession
+from metamcp_asgi.store.policy import COMMAND_LINE
 from tests.databases import SECRET
 from tests.gateway.running import served
+from tests.serving import until
 from tests.signin.people import ADA, MEL, PASSWORD, House, Visitor, house, said, token_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,6 +58,22 @@ async def test_registration_by_form_is_closed_until_it_is_opened_and_makes_a_mem
         row = await tx.find(User, email="new@example.com")
         assert row is not None
         assert row.role == "member"
+
+
+async def test_strangers_who_register_hold_up_nobody_who_writes(home: House) -> None:
+    await home.set(allowSignup=True)
+    free = threading.Event()
+    hashing = [passwords._POOL.submit(free.wait, 60) for _ in range(2)]
+    new = {"email": "slow@example.com", "name": "Slow", "password": PASSWORD}
+    try:
+        coming = asyncio.create_task(home.visitor().http.post("/api/auth/sign-up/email", json=new))
+        await until(passwords._POOL._work_queue.qsize)
+        async with asyncio.timeout(20), (await home.store()).write(COMMAND_LINE) as tx:
+            assert await tx.find(User, email="slow@example.com") is None
+    finally:
+        free.set()
+    assert (await coming).status_code == 200
+    assert all(each.result() for each in hashing)
 
 
 async def test_passwords_that_are_switched_off_open_nothing(home: House) -> None:

@@ -12,7 +12,7 @@ from metamcp_asgi.store.errors import StoreError
 from metamcp_asgi.store.models import Identity, User
 from metamcp_asgi.store.policy import Acting
 from metamcp_asgi.store.services import users, web_sessions
-from metamcp_asgi.store.services.inputs import Invalid, NewUser
+from metamcp_asgi.store.services.inputs import Invalid
 from metamcp_asgi.store.services.settings import switches
 from metamcp_asgi.store.transaction import Writer
 
@@ -81,7 +81,7 @@ async def _made(tx: Writer, email: str, name: str, verified: bool | None) -> Use
     if verified is False:
         raise Stranger("unverified")
     try:
-        return await users.register(tx, NewUser(email=email, name=name))
+        return await users.register(tx, email, name)
     except Invalid:
         raise Stranger("no-email") from None
 

@@ -38,6 +38,7 @@ __all__ = [
     "delete",
     "emails",
     "get",
+    "hashed",
     "list_",
     "log_in",
     "register",
@@ -118,18 +119,31 @@ async def create(tx: Writer, acting: Acting, new: NewUser) -> User:
     return await tx.add(User(**columns))
 
 
-async def register(tx: Writer, new: NewUser) -> User:
-    """Make a user who asks for it, and return them: always a member, even the first. Whether they may is asked before.
+async def hashed(password: str) -> str:
+    """Return the hash of a new user's password, for ``register``: strangers must not hold up who writes meanwhile.
 
     Raises:
-        Invalid: The email, name or password is wrong.
+        Invalid: It is too short or too long.
+    """
+    return await _hashed("password", password)
+
+
+async def register(tx: Writer, email: str, name: str, password_hash: str | None = None) -> User:
+    """Make a user who asks for it, and return them: always a member, even the first. Whether they may is asked before.
+
+    Args:
+        tx: The transaction.
+        email: Their email address.
+        name: Their name; may be empty.
+        password_hash: Of their password, from ``hashed``; ``None``: they have none.
+
+    Raises:
+        Invalid: The email or name is wrong.
         Duplicate: There is a user of this email.
     """
-    columns = _columns({name: value for name, value in given(new).items() if name in ("email", "name")})
+    columns = _columns({"email": email, "name": name})
     await check_unique(tx, User, email=columns["email"])
-    if new.password is not None:
-        columns["password_hash"] = await _hashed("password", new.password)
-    return await tx.add(User(**columns))
+    return await tx.add(User(**columns, password_hash=password_hash))
 
 
 async def update(

@@ -5,16 +5,17 @@ The owner of everything below it: ``apply`` a snapshot to start or change, ``acl
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from metamcp_asgi.aggregate import failures
 from metamcp_asgi.aggregate.alone import endpoint_for, namespace_for, with_alone
 from metamcp_asgi.aggregate.call import Call
-from metamcp_asgi.aggregate.catalogue import LISTS_OF, Catalogue
+from metamcp_asgi.aggregate.catalogue import Catalogue
 from metamcp_asgi.aggregate.dispatch import Ways, answer, dispatch, find
 from metamcp_asgi.aggregate.endings import ending_of, ending_with
+from metamcp_asgi.aggregate.listeners import Listener, Listeners
 from metamcp_asgi.aggregate.middleware.chain import Chain, build
 from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
@@ -30,15 +31,10 @@ from metamcp_asgi.protocol.jsonrpc import INVALID_REQUEST, Members
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.upstream.interface import Completed, Happening, Server, Updated
 from metamcp_asgi.upstream.pool import Pool
-from metamcp_asgi.upstream.request import Change
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.sharing import Affinity
 
 __all__ = ["Aggregator"]
-
-DEBOUNCE: Final = 0.1
-"""Seconds that changes are gathered before clients are told: servers tend to restart together."""
-
 
 _Dispatch: TypeAlias = Callable[..., Awaitable[Outcome | Page]]
 
@@ -91,9 +87,7 @@ class Aggregator:
         self._alone: set[str] = set()
         self._namespaces: dict[str, Running] = {}
         self._endpoints: dict[str, tuple[Running, bool]] = {}
-        self._listeners: dict[str, set[Callable[[list[Change]], None]]] = {}
-        self._told: dict[str, Mapping[str, object]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._listeners = Listeners(self.namespace, deadline)
         self._polling = None if poll_seconds is None else Polling(poll_seconds, self._heard_of)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -145,7 +139,7 @@ class Aggregator:
             name: (running[endpoint.namespace], not endpoint.open) for name, endpoint in snapshot.endpoints.items()
         }
         self._watches.keep(self._publishes)
-        self._tell_soon()
+        self._listeners.changed()
 
     def alone(self, server: str) -> Endpoint | None:
         """Return an endpoint that publishes one server by itself, which is there from now on.
@@ -197,14 +191,15 @@ class Aggregator:
         running = self.namespace(endpoint)
         return running.instructions() if running is not None else ""
 
-    def listen(self, endpoint: str, listener: Callable[[list[Change]], None]) -> Callable[[], None]:
-        """Have ``listener`` told which kinds of list have changed on an endpoint; return what ends that."""
-        self._listeners.setdefault(endpoint, set()).add(listener)
-        if endpoint not in self._told:
-            self._told[endpoint] = self._published(endpoint)
+    def listen(self, endpoint: str, principal: Principal, listener: Listener) -> Callable[[], None]:
+        """Have ``listener`` told which kinds of list have changed for a principal on an endpoint.
+
+        Returns:
+            What ends that.
+        """
         if self._polling is not None:
             self._polling.start()
-        return partial(self._unlisten, endpoint, listener)
+        return self._listeners.add(endpoint, principal, listener)
 
     async def subscribe(
         self, endpoint: str, uri: str, listener: Callable[[str], None], principal: Principal = ANONYMOUS
@@ -266,8 +261,7 @@ class Aggregator:
 
     async def aclose(self) -> None:
         """Stop all servers."""
-        if self._timer is not None:
-            self._timer.cancel()
+        await self._listeners.aclose()
         await self._ways.tasks.aclose()
         if self._polling is not None:
             await self._polling.aclose()
@@ -289,13 +283,6 @@ class Aggregator:
             if (running := self.namespace(endpoint)) is not None:
                 yield from running.catalogues
 
-    def _unlisten(self, endpoint: str, listener: Callable[[list[Change]], None]) -> None:
-        listeners = self._listeners.get(endpoint, set())
-        listeners.discard(listener)
-        if not listeners:
-            self._listeners.pop(endpoint, None)
-            self._told.pop(endpoint, None)
-
     def _happened(self, server: Server, happening: Happening) -> None:
         if isinstance(happening, Updated):
             self._watches.updated(server, happening.uri)
@@ -312,26 +299,7 @@ class Aggregator:
         for running in self._namespaces.values():
             if catalogue in running.catalogues:
                 running.outdate()
-        self._tell_soon()
-
-    def _tell_soon(self) -> None:
-        if self._listeners and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(DEBOUNCE, self._tell)
-
-    def _tell(self) -> None:
-        """Tell each endpoint's listeners which lists differ from what they were last told of; often none does."""
-        self._timer = None
-        for endpoint, listeners in list(self._listeners.items()):
-            before, now = self._told[endpoint], self._published(endpoint)
-            kinds = [kind for kind, methods in LISTS_OF.items() if any(before.get(m) != now.get(m) for m in methods)]
-            self._told[endpoint] = now
-            if kinds:
-                for listener in tuple(listeners):
-                    listener(kinds)
-
-    def _published(self, endpoint: str) -> Mapping[str, object]:
-        served = self._endpoints.get(endpoint)
-        return served[0].view.items if served is not None else {}
+        self._listeners.changed()
 
 
 async def _nothing() -> None:

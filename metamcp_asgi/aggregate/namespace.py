@@ -176,6 +176,22 @@ class Running:
             self._pages[key] = page
         return page
 
+    async def given(self, items: Sequence[Item], call: Call) -> Sequence[Item]:
+        """Return the whole list that a caller is given.
+
+        Args:
+            items: What the view has, or had, in this list.
+            call: The list request.
+
+        Raises:
+            MetaMCPError: A middleware failed.
+        """
+        if self.chain is None or call.method not in self.chain.lists:
+            return items
+        if items is self.view.items[call.method]:
+            return (await self._show(call.method, call)).items
+        return await self.chain.shown(call.method, items, self._order, call)
+
     async def shows(self, call: Call, route: Route) -> bool:
         """Tell whether the middlewares leave what a call leads to in its list: nothing else is callable.
 

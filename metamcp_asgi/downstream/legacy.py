@@ -155,7 +155,7 @@ class LegacyLeg:
             return
 
         def subscribe(put: Put) -> Callable[[], None]:
-            unlisten = self._aggregator.listen(endpoint.name, changes_to(put))
+            unlisten = self._aggregator.listen(endpoint.name, principal, changes_to(put))
             closed = self._subscriptions.opened(session, put)
 
             def unsubscribe() -> None:

@@ -119,7 +119,7 @@ class _Subscription:
             self._updated(uri)
         for task in self._early_tasks.values():
             self._told(task)
-        return self._aggregator.listen(self._call.endpoint, self._changed)
+        return self._aggregator.listen(self._call.endpoint, self._call.principal, self._changed)
 
     async def aclose(self) -> None:
         """Want to hear of no resource and no task any more."""

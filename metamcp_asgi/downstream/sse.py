@@ -126,7 +126,7 @@ class HTTPWithSSE:
 
         def subscribe(put: Put) -> Callable[[], None]:
             session.put = put
-            return self._aggregator.listen(endpoint.name, changes_to(put))
+            return self._aggregator.listen(endpoint.name, principal, changes_to(put))
 
         url = f"{_beside(scope)}/message?sessionId={self._sealer.seal(stream_id)}"
         first = b"event: endpoint\r\ndata: %b\r\n\r\n" % url.encode()

@@ -48,8 +48,10 @@ async def announced(lab: Lab, stream: Exchange) -> JSON:
                 return await asyncio.wait_for(stream.message(), 5)
 
 
-def change(server: RawServer, *tools: str) -> Any:
-    server.behaviour["tools/list"] = server.listed("tools", [tool_named(tool) for tool in tools])
+def change(server: RawServer, *tools: str | JSON) -> Any:
+    server.behaviour["tools/list"] = server.listed(
+        "tools", [tool_named(tool) if isinstance(tool, str) else tool for tool in tools]
+    )
     return server.announce("tools")
 
 

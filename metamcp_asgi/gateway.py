@@ -56,6 +56,7 @@ from metamcp_asgi.tokens.metadata import ResourceMetadata
 from metamcp_asgi.tokens.needed import check_tokens
 from metamcp_asgi.tokens.verifier import Verifier
 from metamcp_asgi.upstream.companion.client import Companion
+from metamcp_asgi.upstream.owners import Owners
 
 __all__ = ["Gateway"]
 
@@ -113,9 +114,12 @@ class Gateway:
         counted = self.metrics.changing
         instance = instance_of(settings)
         companion = None if settings.stdio_socket is None else Companion(settings.stdio_socket, instance)
+        self._owners = None if self.bus.alone else Owners(self.bus, settings.shutdown_seconds)
         self._spans = spans()
         self.aggregator = Aggregator(
-            runtime_for(settings, counted("children"), self.recording.lines.heard, companion, self.grants),
+            runtime_for(
+                settings, counted("children"), self.recording.lines.heard, companion, self.grants, self._owners
+            ),
             Pager(self._keys.sealer("c1", Cursor), settings.page_size, SERVER_INFO),
             Ways(
                 Interaction(
@@ -269,6 +273,8 @@ class Gateway:
     async def aclose(self) -> None:
         """End all streams and stop the servers; the gateway cannot be started again."""
         self.close_streams()
+        if self._owners is not None:
+            self._owners.close()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)

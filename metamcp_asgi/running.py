@@ -7,6 +7,7 @@ from metamcp_asgi.settings import Settings
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.granted import Grants
 from metamcp_asgi.upstream.hearing import Heard
+from metamcp_asgi.upstream.owners import Owners
 from metamcp_asgi.upstream.runtime import Runtime
 
 __all__ = ["runtime_for"]
@@ -18,6 +19,7 @@ def runtime_for(
     heard: Heard,
     companion: Companion | None = None,
     grants: Grants | None = None,
+    owners: Owners | None = None,
 ) -> Runtime:
     """Return what all servers of this process share.
 
@@ -27,6 +29,7 @@ def runtime_for(
         heard: Is told what stdio servers write to stderr.
         companion: The process that runs stdio servers, if that is not this one.
         grants: The OAuth grants of servers.
+        owners: Knows which process of a gateway of many has which session.
 
     Raises:
         ConfigError: The settings ask for something that this machine does not have.
@@ -36,6 +39,7 @@ def runtime_for(
         connect_concurrency=settings.connect_concurrency,
         companion=companion,
         grants=grants,
+        owners=owners,
         children=children,
         commands=settings.stdio_commands,
         limits=settings.stdio_limits,

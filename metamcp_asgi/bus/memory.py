@@ -110,14 +110,14 @@ class MemoryBus:
         self._facts.put("claim:" + key, b"", seconds)
         return True
 
-    async def lease(self, key: str, seconds: float, *, seize: bool = False) -> Lease | None:
+    async def lease(self, key: str, seconds: float, *, seize: bool | str = False) -> Lease | None:
         """Take a lease.
 
         Raises:
             BusUnavailable: There are ``MAX_FACTS`` already.
         """
         note = self._facts.get("lease:" + key)
-        if note is not None and not seize:
+        if note is not None and seize not in (True, self.name):
             return None
         self._numbers += 1
         self._leased[key] = self._numbers

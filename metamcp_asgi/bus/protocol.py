@@ -171,13 +171,14 @@ class Bus(Protocol):
             BusUnavailable: The bus cannot be reached.
         """
 
-    async def lease(self, key: str, seconds: float, *, seize: bool = False) -> Lease | None:
+    async def lease(self, key: str, seconds: float, *, seize: bool | str = False) -> Lease | None:
         """Take a lease for a time; whoever needs it for longer renews it.
 
         Args:
             key: What it is of.
             seconds: How long it lasts.
-            seize: Whether to take it from its holder, which learns of that when it renews the lease, or is told.
+            seize: Whether to take it from its holder, which learns of that when it renews the lease, or is told; the
+                name of a process: from that one only.
 
         Returns:
             The lease; ``None`` when somebody holds it, this process included, and it is not to be seized.

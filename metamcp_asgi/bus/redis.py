@@ -204,7 +204,7 @@ class RedisBus:
         name = f"{self._prefix}:claim:{key}"
         return await self._link.submit("SET", name, b"", "NX", "PX", _milliseconds(seconds)) is not None
 
-    async def lease(self, key: str, seconds: float, *, seize: bool = False) -> Lease | None:
+    async def lease(self, key: str, seconds: float, *, seize: bool | str = False) -> Lease | None:
         """Take a lease."""
         return await self._leases.lease(key, seconds, seize=seize)
 

@@ -14,7 +14,7 @@ __all__ = ["RedisLeases"]
 # Microseconds of our time have 16 digits, which Lua's numbers hold exactly until the year 2255.
 _TAKE: Final = """
 local found = redis.call('HMGET', KEYS[1], 'holder', 'number', 'note')
-if found[1] and ARGV[3] == '0' then return {} end
+if found[1] and ARGV[3] ~= '*' and ARGV[3] ~= found[1] then return {} end
 local time = redis.call('TIME')
 local number = math.max(time[1] * 1000000 + time[2], (tonumber(found[2]) or 0) + 1)
 local written = string.format('%.0f', number)
@@ -50,9 +50,10 @@ class RedisLeases:
         self._prefix = prefix
         self._name = name
 
-    async def lease(self, key: str, seconds: float, *, seize: bool) -> Lease | None:
+    async def lease(self, key: str, seconds: float, *, seize: bool | str) -> Lease | None:
         """Take a lease."""
-        arguments = self._name, _milliseconds(seconds), int(seize)
+        of = seize if isinstance(seize, str) else "*" if seize else ""
+        arguments = self._name, _milliseconds(seconds), of
         found = await self._link.submit("EVAL", _TAKE, 1, self._key(key), *arguments)
         if not found:
             return None

@@ -61,6 +61,8 @@ class Pool:
 
     async def aclose(self) -> None:
         """Stop every server and close what they shared."""
+        if self._runtime.owners is not None:
+            await self._runtime.owners.aclose()
         servers, self.servers = self.servers, {}
         await asyncio.gather(*(server.aclose() for server in servers.values()))
         await self._tasks.aclose()

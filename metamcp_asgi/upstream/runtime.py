@@ -17,6 +17,7 @@ from metamcp_asgi.upstream.granted import GrantedHTTP, Grants
 from metamcp_asgi.upstream.hearing import Heard, unheard
 from metamcp_asgi.upstream.http1 import HTTPClient
 from metamcp_asgi.upstream.launch import Launch
+from metamcp_asgi.upstream.owners import Owners
 from metamcp_asgi.upstream.reaper import Reaper
 
 __all__ = ["Runtime"]
@@ -35,6 +36,7 @@ class Runtime:
         environ: The environment from which children inherit.
         companion: The process that runs stdio servers, if that is not this one; closed with the runtime.
         grants: The OAuth grants of servers that ask for some; closed with the runtime.
+        owners: Knows which process has which session; ``None`` where there is one process, or none knows of others.
         children: Is told of one child more, or of one less.
         commands: The programs that stdio servers may be, as in ``Launch``.
         limits: Their resource limits, as there.
@@ -54,6 +56,7 @@ class Runtime:
         environ: Mapping[str, str] | None = None,
         companion: Companion | None = None,
         grants: Grants | None = None,
+        owners: Owners | None = None,
         children: Callable[[int], object] = uncounted,
         commands: Sequence[str] | None = None,
         limits: Sequence[tuple[str, int]] = (),
@@ -67,6 +70,7 @@ class Runtime:
         self._guarded = HTTPClient(environ={}, guard=guard or Guard())
         self.http: HTTPClient | GrantedHTTP = self._client
         self.grants = grants
+        self.owners = owners
         self.reaper = Reaper()
         self.launch = Launch(commands, limits, self.environ)
         self.companion = companion

@@ -17,6 +17,7 @@ from metamcp_asgi.protocol.jsonrpc import UNSUPPORTED_VERSION
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.timers import Deadlines
+from metamcp_asgi.upstream.busy import Busy
 from metamcp_asgi.upstream.granted import AuthorizationNeeded
 from metamcp_asgi.upstream.happening import Completed, Happening, Over, Updated
 from metamcp_asgi.upstream.http_probe import open_http
@@ -83,10 +84,13 @@ class Server:
         self._tried = 0.0
         self._over: Over | None = None
         self._deadlines = Deadlines(config.timeout)
-        self._active = 0
-        self._idle: asyncio.Event | None = None
+        self._busy = Busy()
         self._others = Sessions(
-            self._open, idle_seconds, MAX_SESSIONS, lambda elicitation: listener(self, Completed(elicitation))
+            self._open,
+            idle_seconds,
+            MAX_SESSIONS,
+            lambda elicitation: listener(self, Completed(elicitation)),
+            runtime.owners.of(config, self._busy) if runtime.owners is not None else None,
         )
         self._subscriptions = Subscriptions(self._ready)
         self._tasks = Tasks()
@@ -110,12 +114,8 @@ class Server:
 
     async def retire(self) -> None:
         """Close the server once its calls in flight have ended, or have had all the time that a call may take."""
-        self._idle = asyncio.Event()
         try:
-            if self._active:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.config.timeout):
-                        await self._idle.wait()
+            await self._busy.over(self.config.timeout)
         finally:
             await self.aclose()
 
@@ -150,7 +150,7 @@ class Server:
             UpstreamTimeout: The server was silent for longer than its ``timeout``.
             UpstreamError: The server could not be asked; the message names the server.
         """
-        self._active += 1
+        self._busy.enter()
         deadline = self._deadlines.start()
         try:
             extend(request, deadline)
@@ -166,9 +166,7 @@ class Server:
             raise
         finally:
             deadline.stop()
-            self._active -= 1
-            if self._idle is not None and not self._active:
-                self._idle.set()
+            self._busy.leave()
 
     async def subscribe(self, uri: str) -> Failure | None:
         """Have the listener told of updates of a resource, with ``Updated``, until as many have unsubscribed.

@@ -10,16 +10,18 @@ declares, is the clients' own choice.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from metamcp_asgi.errors import UpstreamUnavailable
 from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.outcome import Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.kept import Ignore, Kept
+from metamcp_asgi.upstream.owners import Key, Owned
 from metamcp_asgi.upstream.request import Events, Request, Session, SessionLost, Terms
+from metamcp_asgi.upstream.sharing import STRANGERS
 
-__all__ = ["STRANGERS", "Sessions"]
+__all__ = ["Sessions"]
 
 MAX_EXCLUSIVE: Final = 8
 """How many requests of one key may be in exclusive sessions; further ones wait for one of them."""
@@ -27,11 +29,6 @@ OWNERS: Final = 4
 """One owner may have the limit divided by this, so that as many have to conspire before anybody else gets nothing."""
 BRIEFLY: Final = 15.0
 """Seconds that a session is kept unused which is for one task: those of a task come more often than that."""
-STRANGERS: Final = "anonymous"
-"""The owner of the sessions of all who are nobody in particular."""
-
-Key: TypeAlias = tuple[str, str]
-"""The owner, and what the requests that may share have in common."""
 
 
 class Sessions:
@@ -42,6 +39,7 @@ class Sessions:
         idle_seconds: How long an unused session is kept.
         limit: How many may be open at once; one owner may have a quarter of them, and one at least.
         completed: Is told, by its id, of each page with which a user is through.
+        owned: Knows which process has the session of a key; ``None`` where each process has one of its own.
     """
 
     def __init__(
@@ -50,8 +48,12 @@ class Sessions:
         idle_seconds: float,
         limit: int,
         completed: Callable[[str], None],
+        owned: Owned | None = None,
     ) -> None:
         self._completed = completed
+        self._owned = owned
+        if owned is not None:
+            owned.serve(self._here, self._end)
         self._open_session = open_session
         self._idle_seconds = idle_seconds
         self._limit = limit
@@ -90,10 +92,10 @@ class Sessions:
         terms = Terms(capabilities, private=True, user=user)
         if key is None:
             return await self._once(owner, request, terms)
-        try:
-            return await self._through((owner, key), request, terms, exclusive, brief)
-        except SessionLost:
-            return await self._through((owner, key), request, terms, exclusive, brief)
+        whose = owner, key
+        if self._owned is not None and (outcome := await self._owned.send(whose, request, terms)) is not None:
+            return outcome
+        return await self._here(whose, request, terms, exclusive, brief)
 
     def roots_changed(self, key: str | None, owner: str) -> None:
         """Tell the sessions of a key that its caller has other roots now."""
@@ -105,6 +107,8 @@ class Sessions:
         """Close all sessions; later requests may open new ones, but none that waits for its turn now."""
         self._closings += 1
         groups, self._groups, self._sweep = list(self._groups.values()), {}, None
+        if self._owned is not None:
+            self._owned.left_all()
         await asyncio.gather(*(kept.aclose() for group in groups for kept in group.kept))
         await self._tasks.aclose()
 
@@ -121,6 +125,14 @@ class Sessions:
                 del self._once_of[owner]
             if session is not None:
                 self._tasks.start(session.aclose(), "close session")
+
+    async def _here(
+        self, key: Key, request: Request, terms: Terms, exclusive: bool = False, brief: bool = False
+    ) -> Outcome:
+        try:
+            return await self._through(key, request, terms, exclusive, brief)
+        except SessionLost:
+            return await self._through(key, request, terms, exclusive, brief)
 
     async def _through(self, key: Key, request: Request, terms: Terms, exclusive: bool, brief: bool) -> Outcome:
         group = self._groups.get(key)
@@ -182,6 +194,15 @@ class Sessions:
     def _tidy(self, key: Key, group: "_Group") -> None:
         if not group.kept and not group.users and self._groups.get(key) is group:
             del self._groups[key]
+            if self._owned is not None:
+                self._owned.left(key)
+
+    def _end(self, key: Key) -> None:
+        """Close the sessions of a key, as they are another process's matter now."""
+        if (group := self._groups.get(key)) is not None:
+            for kept in list(group.kept):
+                self._close(group, kept)
+            self._tidy(key, group)
 
     def _close_longest_idle(self, owner: str | None = None) -> bool:
         """Close the session that was idle for longest, of one owner or of all; tells whether there was one."""

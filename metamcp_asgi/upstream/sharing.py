@@ -1,13 +1,18 @@
 """Which requests get a session that is not shared by everybody, and who shares that one (eras.md 2.2)."""
 
+from typing import Final
+
 from msgspec import Struct
 
 from metamcp_asgi.config.snapshot import Sharing
 from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.upstream.request import Request, Session
-from metamcp_asgi.upstream.sessions import STRANGERS
 
-__all__ = ["Affinity", "Apart", "apart", "key_of", "owner_of", "personal"]
+__all__ = ["STRANGERS", "Affinity", "Apart", "apart", "key_of", "owner_of", "personal"]
+
+
+STRANGERS: Final = "anonymous"
+"""The owner of the sessions of all who are nobody in particular."""
 
 
 class Affinity(Struct, frozen=True):

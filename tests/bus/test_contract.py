@@ -405,6 +405,19 @@ async def test_a_lease_that_is_seized_brings_its_note_and_is_lost_to_who_had_it(
     assert (third.before, third.note) == (other.name, b"\x00 note")
 
 
+async def test_a_lease_can_be_seized_from_one_process_only(pair: Pair) -> None:
+    one, other = await start(pair)
+    first = await one.lease("x", 60)
+    assert first is not None
+    assert await other.lease("x", 60, seize="somebody else") is None
+    assert await one.holder("x") == one.name
+    second = await other.lease("x", 60, seize=one.name)
+    assert second is not None
+    assert (second.before, second.number > first.number) == (one.name, True)
+    free = await other.lease("y", 60, seize="somebody else")
+    assert free is not None, "there is nobody to take it from"
+
+
 async def test_seizing_at_the_same_time_gives_each_who_comes_the_one_before(pair: Pair) -> None:
     buses = await start(pair)
     taken = await asyncio.gather(*(buses[number % 2].lease("x", 60, seize=True) for number in range(50)))

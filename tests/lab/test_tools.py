@@ -95,17 +95,15 @@ async def test_check_49_a_header_that_no_schema_knows_passes(lab: Lab) -> None:
 
 @pytest.mark.parametrize("kind", LEGACY_KINDS)
 async def test_check_54_a_server_with_state_keeps_principals_apart(lab: Lab, kind: str) -> None:
-    pid = lab.running.pids()[0]
-
     async def count(client: Client) -> str:
         answer = await client.call(f"k{kind}__counter")
         text: str = answer.result()["content"][0]["text"]
         return text
 
-    a, b = lab.running.at(pid, "kept", KEY_A), lab.running.at(pid, "kept", KEY_B)
+    a, b = lab.client("kept", KEY_A), lab.client("kept", KEY_B)
     assert [await count(a) for _ in range(3)] == ["1", "2", "3"]
     assert await count(b) == "1"
-    stranger = lab.running.at(pid, "kept-open")
+    stranger = lab.client("kept-open")
     assert [await count(stranger) for _ in range(2)] == ["1", "1"]
     assert await count(a) == "4"
 

@@ -72,7 +72,7 @@ async def test_calls_in_flight_when_it_crashes_all_fail_at_once(tmp_path):
     async with gateway({"s": stdio()}) as g:
         await g.ready()
         waiting = [asyncio.create_task(g.call("s__slow", until=str(tmp_path / "never"))) for _ in range(5)]
-        await until(lambda: g.server("s")._active == 5)
+        await until(lambda: g.server("s")._busy._calls == 5)
         await g.call("s__crash")
         async with asyncio.timeout(30):
             assert all(result["isError"] for result in await asyncio.gather(*waiting))

@@ -1,21 +1,19 @@
 """The companion's side of one connection: a worker's uses of servers, and its calls, which end with it."""
 
 import asyncio
-import itertools
 import logging
 from collections import Counter
 
-from msgspec import UNSET, Raw, UnsetType
-
 from metamcp_asgi.errors import UpstreamError, UpstreamUnavailable
-from metamcp_asgi.protocol.jsonrpc import Members, encode
+from metamcp_asgi.protocol.jsonrpc import encode
 from metamcp_asgi.protocol.outcome import Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.companion import wire
+from metamcp_asgi.upstream.companion.calls import Taken
 from metamcp_asgi.upstream.companion.hub import Held, Hub
 from metamcp_asgi.upstream.companion.link import Link
 from metamcp_asgi.upstream.happening import Completed, Happening, Updated
-from metamcp_asgi.upstream.request import Answer, Peer, Question
+from metamcp_asgi.upstream.request import Peer
 
 __all__ = ["Connection"]
 
@@ -35,7 +33,7 @@ class Connection:
         self._hub = hub
         self._connections = connections
         self._uses: dict[int, _Use] = {}
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, tuple[Taken, asyncio.Task[None]]] = {}
         self._tasks = Tasks()
         self._ending = asyncio.Lock()
         connections.add(self)
@@ -51,10 +49,10 @@ class Connection:
             self._begin(frame)
         elif isinstance(frame, wire.Answered):
             if (call := self._calls.get(frame.call)) is not None:
-                call.answered(frame)
+                call[0].answered(frame)
         elif isinstance(frame, wire.Cancel):
             if (call := self._calls.get(frame.call)) is not None:
-                call.task.cancel()
+                call[1].cancel()
         elif isinstance(frame, wire.Use):
             use = self._uses[frame.server] = _Use(frame.server, self.link)
             use.begin(self._hub.use(frame.config, use))
@@ -78,18 +76,19 @@ class Connection:
             self._hub.tasks.start(use.unwatch(), f"end subscriptions at {use.held.server.name}")
 
     def _begin(self, frame: wire.Send | wire.Do) -> None:
-        call = self._calls[frame.call] = _Call(frame.call, self.link)
-        call.task = self._tasks.start(self._run(call, frame), "call")
-        call.task.add_done_callback(lambda _: self._calls.pop(frame.call))
+        call = Taken(frame.call, self.link.send)
+        task = self._tasks.start(self._run(call, frame), "call")
+        self._calls[frame.call] = call, task
+        task.add_done_callback(lambda _: self._calls.pop(frame.call))
 
-    async def _run(self, call: "_Call", frame: wire.Send | wire.Do) -> None:
+    async def _run(self, call: Taken, frame: wire.Send | wire.Do) -> None:
         use = self._uses.get(frame.server)
         try:
             if use is None:
                 raise UpstreamUnavailable("The server was left by this worker")
             if isinstance(frame, wire.Send):
-                request = wire.request_of(frame.request, call.progress, call.log, call.ask, call.event)
-                end = wire.finished(await use.held.server.send(request, wire.affinity_of(frame.whose)))
+                sent = use.held.server.send(call.request(frame.request), wire.affinity_of(frame.whose))
+                end = wire.finished(await sent)
             else:
                 end = wire.finished(await use.do(frame))
         except UpstreamError as error:
@@ -103,10 +102,10 @@ class Connection:
         async with self._ending:
             await self.link.drain()
             try:
-                self.link.send(wire.Done(call.number, end))
+                self.link.send(wire.Done(frame.call, end))
             except OverflowError as error:
                 text = f"The answer cannot be passed on: {error}"
-                self.link.send(wire.Done(call.number, wire.finished(UpstreamUnavailable(text, sent=True))))
+                self.link.send(wire.Done(frame.call, wire.finished(UpstreamUnavailable(text, sent=True))))
 
 
 class _Use:
@@ -177,50 +176,3 @@ class _Use:
         """End all subscriptions of a worker that is gone."""
         for uri in self.watched.elements():
             await self.held.server.unsubscribe(uri)
-
-
-class _Call:
-    """One call of a worker."""
-
-    __slots__ = ("_link", "_numbers", "_questions", "number", "task")
-
-    task: asyncio.Task[None]
-
-    def __init__(self, number: int, link: Link) -> None:
-        self.number = number
-        self._link = link
-        self._numbers = itertools.count(1)
-        self._questions: dict[int, asyncio.Future[Answer]] = {}
-
-    def progress(self, members: Members) -> None:
-        """Pass progress on."""
-        self._link.send(wire.Told(self.number, "progress", wire.packed(members)))
-
-    def log(self, members: Members) -> None:
-        """Pass a log message on."""
-        self._link.send(wire.Told(self.number, "log", wire.packed(members)))
-
-    def event(self, method: str, params: Raw | UnsetType) -> None:
-        """Pass an event on."""
-        told = {"method": encode(method)} if params is UNSET else {"method": encode(method), "params": bytes(params)}
-        self._link.send(wire.Told(self.number, "event", told))
-
-    async def ask(self, question: Question) -> Answer:
-        """Have the worker's client answer a question."""
-        number = next(self._numbers)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._questions[number] = answer
-        try:
-            self._link.send(wire.Asks(self.number, number, question.method, bytes(question.params)))
-            return await answer
-        except asyncio.CancelledError:
-            self._link.send(wire.Withdrawn(self.number, number))
-            raise
-        finally:
-            del self._questions[number]
-
-    def answered(self, frame: wire.Answered) -> None:
-        """Take the answer to a question; one that was withdrawn meanwhile gets none."""
-        answer = self._questions.get(frame.question)
-        if answer is not None and not answer.done():
-            answer.set_result(wire.answer_of(frame))

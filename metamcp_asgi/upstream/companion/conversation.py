@@ -2,27 +2,17 @@
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
-import msgspec
-from msgspec import UNSET, Raw
-
-from metamcp_asgi.errors import UpstreamUnavailable
-from metamcp_asgi.protocol.jsonrpc import INTERNAL_ERROR
-from metamcp_asgi.protocol.outcome import Failure, Outcome
+from metamcp_asgi.protocol.outcome import Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.companion import wire
+from metamcp_asgi.upstream.companion.calls import Made
 from metamcp_asgi.upstream.companion.link import Link
-from metamcp_asgi.upstream.request import Answer, Question, Request
+from metamcp_asgi.upstream.request import Request
 
 __all__ = ["Conversation"]
-
-logger = logging.getLogger("metamcp.companion")
-
-_DEFECT: Final = Answer(failure=Failure(INTERNAL_ERROR, "The client could not be asked"))
 
 
 class Conversation:
@@ -37,7 +27,7 @@ class Conversation:
         """Why the connection has ended, once it has."""
         self._told = told
         self._link = Link(self._received, self._ended)
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Made] = {}
         self._numbers = itertools.count(1)
         self._tasks = Tasks()
 
@@ -80,7 +70,7 @@ class Conversation:
             OverflowError: The request is too large.
         """
         number = next(self._numbers)
-        call = self._calls[number] = _Call(request)
+        call = self._calls[number] = Made(request, self._link.send, self._tasks)
         try:
             if self.over.done():
                 raise ConnectionResetError(self.over.result())
@@ -92,9 +82,7 @@ class Conversation:
             raise
         finally:
             del self._calls[number]
-            call.end.cancel()
-            for task in call.questions.values():
-                task.cancel()
+            call.over()
         return wire.outcome_of(end)
 
     async def aclose(self) -> None:
@@ -107,25 +95,8 @@ class Conversation:
         if isinstance(frame, wire.State | wire.Happened):
             self._told(frame)
             return
-        call = self._calls.get(frame.call)
-        if call is None:  # it was cancelled meanwhile
-            return
-        if isinstance(frame, wire.Done):
-            if not call.end.done():
-                call.end.set_result(frame.end)
-        elif isinstance(frame, wire.Told) and frame.what == "event":
-            if call.request is not None and call.request.on_event is not None:
-                members = wire.members_of(frame.members)
-                call.request.on_event(msgspec.json.decode(members["method"]), members.get("params", UNSET))
-        elif isinstance(frame, wire.Told):
-            request = call.request
-            listener = None if request is None else request.on_progress if frame.what == "progress" else request.on_log
-            if listener is not None:
-                listener(wire.members_of(frame.members))
-        elif isinstance(frame, wire.Asks):
-            call.questions[frame.question] = self._tasks.start(self._answer(call, frame), f"answer {frame.method}")
-        elif (task := call.questions.pop(frame.question, None)) is not None:
-            task.cancel()
+        if (call := self._calls.get(frame.call)) is not None:  # otherwise it was cancelled meanwhile
+            call.received(frame)
 
     def _ended(self, reason: str) -> None:
         if not self.over.done():
@@ -133,25 +104,3 @@ class Conversation:
         for call in self._calls.values():
             if not call.end.done():
                 call.end.set_exception(ConnectionResetError(reason))
-
-    async def _answer(self, call: "_Call", asks: wire.Asks) -> None:
-        try:
-            if call.request is None or call.request.ask is None:
-                raise UpstreamUnavailable("asked in the course of a request that may not ask")
-            answer = await call.request.ask(Question(asks.method, Raw(asks.params)))
-        except Exception:  # the server waits for an answer, whatever went wrong on our side
-            logger.exception("Asking for %s failed", asks.method)
-            answer = _DEFECT
-        call.questions.pop(asks.question, None)
-        self._link.send(wire.answered(asks.call, asks.question, answer))
-
-
-class _Call:
-    """One call in flight."""
-
-    __slots__ = ("end", "questions", "request")
-
-    def __init__(self, request: Request | None) -> None:
-        self.request = request
-        self.end: asyncio.Future[wire.End] = asyncio.get_running_loop().create_future()
-        self.questions: dict[int, asyncio.Task[None]] = {}

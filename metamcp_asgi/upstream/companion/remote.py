@@ -16,6 +16,7 @@ from metamcp_asgi.errors import UpstreamError, UpstreamTimeout, UpstreamUnavaila
 from metamcp_asgi.protocol.outcome import Failure, Outcome
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.timers import Deadlines
+from metamcp_asgi.upstream.busy import Busy
 from metamcp_asgi.upstream.companion import wire
 from metamcp_asgi.upstream.companion.client import Companion
 from metamcp_asgi.upstream.companion.conversation import Conversation
@@ -57,8 +58,7 @@ class RemoteServer:
         self._listener = listener
         self._number = 0
         self._deadlines = Deadlines(config.timeout + LATE)
-        self._active = 0
-        self._idle: asyncio.Event | None = None
+        self._busy = Busy()
         self._watched: Counter[str] = Counter()
         self._tasks = Tasks()
 
@@ -72,12 +72,8 @@ class RemoteServer:
 
     async def retire(self) -> None:
         """Leave the server once its calls in flight have ended, or have had all the time that a call may take."""
-        self._idle = asyncio.Event()
         try:
-            if self._active:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.config.timeout):
-                        await self._idle.wait()
+            await self._busy.over(self.config.timeout)
         finally:
             await self._leave(keep=False)
 
@@ -95,7 +91,7 @@ class RemoteServer:
 
     async def send(self, request: Request, affinity: Affinity | None = None) -> Outcome:
         """Send a request and return its outcome."""
-        self._active += 1
+        self._busy.enter()
         deadline = self._deadlines.start()
         try:
             extend(request, deadline)
@@ -108,9 +104,7 @@ class RemoteServer:
             raise self._silent() from None
         finally:
             deadline.stop()
-            self._active -= 1
-            if self._idle is not None and not self._active:
-                self._idle.set()
+            self._busy.leave()
         if outcome is None:
             raise UpstreamUnavailable(f"Server {self.name!r} has no answer from its companion", sent=True)
         return outcome

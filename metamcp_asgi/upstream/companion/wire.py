@@ -14,6 +14,7 @@ from metamcp_asgi.protocol.capabilities import NOTHING, Capabilities
 from metamcp_asgi.protocol.hops import Hops, hops_of
 from metamcp_asgi.protocol.jsonrpc import Members, encode
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Outcome, Result
+from metamcp_asgi.upstream.granted import AuthorizationNeeded
 from metamcp_asgi.upstream.request import Answer, Ask, OnEvent, OnLog, OnProgress, Peer, Request
 from metamcp_asgi.upstream.sharing import Affinity
 
@@ -50,7 +51,6 @@ __all__ = [
 
 Packed: TypeAlias = dict[str, bytes]
 """The members of a JSON object, each in its own bytes."""
-
 
 What: TypeAlias = Literal["subscribe", "unsubscribe", "reset", "settle", "roots_changed"]
 
@@ -189,11 +189,12 @@ class Wanted(Struct, frozen=True, array_like=True, tag=3):
 
 
 class Raised(Struct, frozen=True, array_like=True, tag=4):
-    """An ``UpstreamError``; ``sent`` is that of ``UpstreamUnavailable``."""
+    """An ``UpstreamError``; ``sent`` is that of ``UpstreamUnavailable``, ``page`` that of ``AuthorizationNeeded``."""
 
-    kind: Literal["timeout", "protocol", "unavailable"]
+    kind: Literal["timeout", "protocol", "unavailable", "authorization"]
     text: str
     sent: bool = False
+    page: str | None = None
 
 
 End: TypeAlias = Returned | Failed | Wanted | Raised | None
@@ -289,6 +290,8 @@ def finished(outcome: Outcome | UpstreamError | None) -> End:
         return Raised("timeout", str(outcome))
     if isinstance(outcome, UpstreamProtocolError):
         return Raised("protocol", str(outcome))
+    if isinstance(outcome, AuthorizationNeeded):
+        return Raised("authorization", str(outcome), page=outcome.page)
     if isinstance(outcome, UpstreamError):
         return Raised("unavailable", str(outcome), getattr(outcome, "sent", True))
     return None
@@ -312,6 +315,8 @@ def outcome_of(end: End) -> Outcome | None:
             raise UpstreamTimeout(end.text)
         if end.kind == "protocol":
             raise UpstreamProtocolError(end.text)
+        if end.kind == "authorization":
+            raise AuthorizationNeeded(end.text, end.page)
         raise UpstreamUnavailable(end.text, sent=end.sent)
     return None
 

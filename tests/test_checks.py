@@ -20,7 +20,6 @@ CHECKS = range(1, 105)
 
 WORKERS = "tests.workers.running"
 ELSEWHERE = {
-    93: "tests/grants and the OAuth scenarios of tests/conformance/test_oauth_client_scenarios.py",
     98: "tests/lab and tests/tasks and tests/workers/test_checks.py run the tests of other checks over two processes",
     104: "tests/conformance",
 }
@@ -29,20 +28,49 @@ ELSEWHERE = {
 
 TWO_PROCESSES = {
     "um us ul ux ud": [
-        *(18, 28, 29, 30, 32, 34, 43, 45, 46, 51, 55, 56, 57, 58, 59, 60, 61, 63, 64, 65, 66, 67, 70, 71, 72, 73, 82),
+        *(
+            18,
+            28,
+            29,
+            30,
+            32,
+            34,
+            43,
+            45,
+            46,
+            50,
+            51,
+            55,
+            56,
+            57,
+            58,
+            59,
+            60,
+            61,
+            63,
+            64,
+            65,
+            66,
+            67,
+            70,
+            71,
+            72,
+            73,
+            82,
+        ),
     ],
     "um us ul ud": [39, 47],
-    "um ul ux ud": [41],
+    "um ul ux ud": [41, 77],
     "um ul ux": [40, 91],
     "um us ul": [74, 75],
-    "um us": [78, 79, 87, 100],
+    "um us": [76, 78, 79, 87, 100],
     "ul ux ud": [54],
     "ul ux": [62],
-    "um": [2, 9, 27, 33, 49, 77, 101],
+    "um": [2, 9, 27, 33, 49, 101],
     "ul": [99],
     "": [
         *(1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 31, 35, 36, 37, 38, 42),
-        *(44, 48, 50, 52, 53, 68, 69, 76, 80, 81, 83, 84, 85, 92, 96, 97, 102),
+        *(44, 48, 52, 53, 68, 69, 80, 81, 83, 84, 85, 92, 96, 97, 102),
     ],
 }
 """The checks that are shown over two processes, by the kinds of real servers that they are at least shown with: `um`
@@ -52,6 +80,7 @@ gateway alone, or about what no server of an SDK does."""
 ONE_PROCESS = {
     86: "said of one request",
     **dict.fromkeys((88, 89, 90, 94, 95), "tests/oauth, with one gateway"),
+    93: "tests/grants, with one gateway; over many servers in tests/conformance/test_oauth_client_scenarios.py",
     103: "tests/gateway/test_nodes.py, with one gateway for each node",
 }
 """The checks that are shown with gateways of one process each, and how."""

@@ -61,6 +61,20 @@ async def test_check_76_the_first_message_is_the_acknowledgement(lab: Lab, id: A
     await exchange.close()
 
 
+@pytest.mark.parametrize("id", [7, "7"])
+async def test_check_76_of_what_was_asked_for_that_is_acknowledged_which_there_is(lab: Lab, id: Any) -> None:  # noqa: A002
+    wanted = {"toolsListChanged": True, "resourceSubscriptions": ["um://doc", "us://doc", "x://none"]}
+    for pid in lab.running.pids():
+        exchange = await lab.running.at(pid).start("subscriptions/listen", {"notifications": wanted}, id=id)
+        assert await exchange.head() == 200
+        first = await asyncio.wait_for(exchange.message(), 30)
+        assert first["method"] == "notifications/subscriptions/acknowledged"
+        assert first["params"]["_meta"] == {SUBSCRIPTION: id}
+        honoured = {**wanted, "resourceSubscriptions": ["um://doc", "us://doc"]}
+        assert first["params"]["notifications"] == honoured
+        await exchange.close()
+
+
 @pytest.mark.parametrize("params", [{}, {"notifications": None}, {"notifications": {"toolsListChanged": "yes"}}])
 async def test_check_76_a_malformed_filter(lab: Lab, params: Any) -> None:
     assert (await lab.client().modern("subscriptions/listen", params)).code() == -32602

@@ -29,6 +29,10 @@ async def test_check_45_names(lab: Lab) -> None:
     assert len(set(found)) == len(found)
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name) for name in found)
     assert {f"{kind}__echo" for kind in (*KINDS, "raw", "old")} <= set(found)
+    # They are made of nothing but the servers' names and tools, so processes that began at other times have the same.
+    for pid in lab.running.pids():
+        again = names(await pages(lab.running.at(pid)))
+        assert [name for name in again if name.endswith("echo")] == [name for name in found if name.endswith("echo")]
 
 
 async def test_check_45_names_split_at_the_first_separator() -> None:
@@ -80,6 +84,17 @@ async def test_check_50_legacy_clients_that_know_structured_content(lab: Lab, re
     assert (await session.call("raw__numbers")).result()["content"][0]["text"] == "[1,2]"
     tools = {tool["name"]: tool for tool in (await session.request("tools/list")).result()["tools"]}
     assert tools["raw__table"]["outputSchema"] == {"type": "object"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_check_50_what_real_servers_say_is_said_in_the_words_of_the_revision(lab: Lab, kind: str) -> None:
+    result = (await lab.client().call(f"{kind}__table", {"rows": 2})).result()
+    assert result["structuredContent"] == {"rows": 2}
+    for revision in ("2024-11-05", "2025-03-26", "2025-11-25"):
+        session = await lab.client().session(revision)
+        told = (await session.call(f"{kind}__table", {"rows": 2})).result()
+        assert ("structuredContent" in told) == (revision == "2025-11-25")
+        assert json.loads(told["content"][0]["text"]) == {"rows": 2}
 
 
 async def test_check_52_references_to_other_places_are_never_followed(lab: Lab) -> None:
@@ -240,11 +255,15 @@ async def test_check_91_credentials_of_the_client_stay_here() -> None:
 @pytest.mark.parametrize("name", ["raw", "old"])
 @pytest.mark.parametrize("status", [401, 403])
 async def test_check_92_a_servers_challenge_is_not_passed_on(lab: Lab, name: str, status: int) -> None:
-    getattr(lab, name).behaviour["tools/call odd"] = Plain(status, b"go away")
-    answer = await lab.client().call(f"{name}__odd")
-    assert answer.status == 200
-    assert answer.header("www-authenticate") is None
-    assert answer.result()["isError"] is True
+    challenge = (b"www-authenticate", b'Bearer resource_metadata="https://inside.example/prm", error="invalid_token"')
+    getattr(lab, name).behaviour["tools/call odd"] = Plain(status, b"go away", headers=(challenge,))
+    for caller in (lab.client(), await lab.client().session()):
+        answer = await caller.call(f"{name}__odd")
+        assert answer.status == 200
+        assert answer.header("www-authenticate") is None
+        assert b"inside.example" not in answer.body
+        assert answer.result()["isError"] is True
+        assert f"'{name}'" in answer.result()["content"][0]["text"]
 
 
 async def test_check_97_metadata_of_the_clients_hop_stays_here(lab: Lab) -> None:

@@ -4,6 +4,7 @@ Whoever comes to the authorization page agrees at once. Tokens can be ended, ref
 """
 
 import contextlib
+import json
 import secrets
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.serving import Served
 
@@ -45,6 +47,10 @@ class Authorizing(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshTok
         self.asked: list[AuthorizationParams] = []
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         """What happens while a token is refreshed."""
+        self.says: dict[str, Any] = {}
+        """What its metadata say otherwise; ``None``: not at all."""
+        self.posted: list[bytes] = []
+        """The bodies of token requests."""
 
     @property
     def url(self) -> str:
@@ -145,7 +151,7 @@ async def authorizing() -> AsyncIterator[Authorizing]:
         await provider.served.stop()
 
 
-def _application(provider: Authorizing) -> Starlette:
+def _application(provider: Authorizing) -> ASGIApp:
     server: MCPServer[Any] = MCPServer(
         "authorizing",
         auth_server_provider=provider,
@@ -165,4 +171,26 @@ def _application(provider: Authorizing) -> Starlette:
         provider.seen["echo"] += 1
         return text
 
-    return server.streamable_http_app()
+    app = server.streamable_http_app()
+
+    async def looked_at(scope: Scope, receive: Receive, send: Send) -> None:
+        async def read() -> Message:
+            message = await receive()
+            provider.posted.append(message.get("body", b""))
+            return message
+
+        async def say(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [line for line in message["headers"] if line[0] != b"content-length"]
+            else:
+                told = {**json.loads(message["body"]), **provider.says}
+                message["body"] = json.dumps(
+                    {name: value for name, value in told.items() if value is not None}
+                ).encode()
+            await send(message)
+
+        path = scope.get("path", "")
+        metadata = path.startswith("/.well-known/oauth-authorization-server")
+        await app(scope, read if path == "/token" else receive, say if metadata else send)
+
+    return looked_at

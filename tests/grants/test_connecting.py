@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
@@ -130,7 +131,7 @@ async def test_who_agrees_gives_all_processes_a_token_that_the_server_takes(side
     assert await other.line() == line
 
 
-async def test_the_token_is_asked_for_the_server_with_pkce_and_for_what_it_says_to_need(side: Side) -> None:
+async def test_check_93_the_token_is_asked_for_the_server_with_pkce_and_for_what_it_says_to_need(side: Side) -> None:
     departure = await side.connecting.depart(side.ada, side.server)
     query = parse_qs(urlsplit(departure.url).query)
     assert query["resource"] == [side.provider.url]
@@ -139,6 +140,27 @@ async def test_the_token_is_asked_for_the_server_with_pkce_and_for_what_it_says_
     assert query["redirect_uri"] == [OURSELVES.redirect_uri]
     await side.connecting.arrive(side.ada, departure.browser, await agree(departure.url))
     assert side.provider.asked[-1].resource == side.provider.url
+    [posted] = [parse_qs(body.decode()) for body in side.provider.posted if body]
+    assert posted["resource"] == [side.provider.url]
+    assert posted["code_verifier"]
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        ({"code_challenge_methods_supported": None}, "PKCE"),
+        ({"code_challenge_methods_supported": ["plain"]}, "PKCE"),
+        ({"issuer": "https://evil.example"}, "metadata of another issuer"),
+        ({"authorization_response_iss_parameter_supported": True}, "does not say who it is"),
+    ],
+)
+async def test_check_93_an_authorization_server_that_proves_too_little_is_refused(
+    side: Side, says: dict[str, Any], reason: str
+) -> None:
+    side.provider.says = says
+    with pytest.raises(GrantError, match=reason):
+        await side.connect()
+    assert side.provider.seen["exchanged"] == 0
 
 
 async def test_we_register_once_for_all_who_connect(side: Side) -> None:
@@ -174,7 +196,7 @@ async def test_an_answer_is_good_for_ten_minutes(side: Side) -> None:
         await side.connecting.arrive(side.ada, departure.browser, answer)
 
 
-async def test_an_answer_of_another_issuer_is_not_looked_at(side: Side) -> None:
+async def test_check_93_an_answer_of_another_issuer_is_not_looked_at(side: Side) -> None:
     departure = await side.connecting.depart(side.ada, side.server)
     answer = await agree(departure.url)
     query = {**answer, "iss": "https://evil.example", "error": "oops", "error_description": "call me"}

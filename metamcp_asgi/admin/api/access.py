@@ -20,7 +20,7 @@ from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.config.snapshot import Key, digest_of
 from metamcp_asgi.pages.forms import is_foreign
 from metamcp_asgi.signin.sessions import Sessions
-from metamcp_asgi.store.models import ApiKey, Server, User
+from metamcp_asgi.store.models import Server, User
 from metamcp_asgi.store.policy import Acting, Forbidden, acting_key, check_admin
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import keys

@@ -50,6 +50,7 @@ class Plain:
     status: int
     body: bytes = b""
     content_type: bytes = b"text/html"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class RawServer:
             self.sessions += 1
             headers = [(b"mcp-session-id", b"raw-%d" % self.sessions)]
         if isinstance(answer, Plain):
-            await _document(send, answer.status, answer.body, answer.content_type)
+            await _document(send, answer.status, answer.body, answer.content_type, list(answer.headers))
         elif isinstance(answer, Stream):
             await _events(send, answer)
         elif isinstance(answer, Error):

@@ -42,7 +42,7 @@ async def test_a_key_is_made_used_rotated_and_removed(browser: Browser, shared_h
     async with signed_in(browser, shared_home) as page:
         await page.goto(f"{shared_home.origin}/api-keys/new?endpoint={tools}")
         await expect(page.get_by_label("tools")).to_be_checked()
-        await page.get_by_label("Name").fill("laptop")
+        await page.get_by_label("Name", exact=True).fill("laptop")
         await picture(page, "key-form")
         await page.get_by_role("button", name="Make the key").click()
         await expect(page.get_by_text("it is shown this once")).to_be_visible()

@@ -25,6 +25,7 @@ from metamcp_asgi.operations.recording import Recording
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.pages.place import Place
 from metamcp_asgi.protocol.sealed import KeyRing
+from metamcp_asgi.registry.client import Registry
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.signin.application import sign_in_sites
 from metamcp_asgi.signin.entrance import Entrance
@@ -74,6 +75,7 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
     guarded: _Guarded = {"hosts": settings.allowed_hosts, "origins": (*settings.allowed_origins, *ours)}
     people = sign_in_sites(entrance, place, oidc=OIDC.from_environ(environ), **guarded)
     recent = Recent(host.recording.lines, host.recording.history)
+    registry = Registry(settings.registry_url, Guard(settings.outward_allowed))
     management = management_api(
         source.opened,
         host.aggregator,
@@ -84,8 +86,9 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
         used=source.used,
         app_url=settings.app_url,
         recent=recent,
+        explored=registry,
     )
-    desk = Desk(source.opened, host.aggregator, host.reload, recent)
+    desk = Desk(source.opened, host.aggregator, host.reload, recent, registry)
     return {
         PREFIX: management,
         **people,

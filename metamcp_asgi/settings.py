@@ -74,6 +74,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         stdio_socket: Where ``metamcp-stdio`` listens, which runs the stdio servers then; ``None``: this process does.
         outward_allowed: Host names, addresses and networks inside that may be asked, and without TLS, although somebody
             else named them: members' servers, issuers, clients' metadata documents. Separated by commas.
+        registry_url: The MCP registry in which people look for servers.
 
     From ``max_body_bytes`` on, the variable is ``METAMCP_`` and the field's name in upper case.
     """
@@ -119,6 +120,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stdio_limits: tuple[tuple[str, int], ...] = ()
     stdio_socket: Path | None = None
     outward_allowed: tuple[str, ...] = ()
+    registry_url: str = "https://registry.modelcontextprotocol.io"
 
     def __repr__(self) -> str:
         shown = (
@@ -235,5 +237,6 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "stdio_limits": readers.limits,
         "stdio_socket": readers.path,
         "outward_allowed": readers.outward_allowed,
+        "registry_url": readers.app_url,
     }.items()
 }

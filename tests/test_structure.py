@@ -29,7 +29,7 @@ FLOORS = (
     {"signin"},
     {"pages"},
     {"http_server", "settings", "siblings"},
-    {"grants", "readers", "systemd"},
+    {"grants", "readers", "registry", "systemd"},
     {"downstream", "tokens"},
     {"asgi"},
     {"aggregate"},

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "namespaces": ("managing", "namespaces"),
     "plan": ("configuration", "plan"),
     "secrets": ("database", "secrets"),
+    "registry": ("managing", "registry"),
     "servers": ("managing", "servers"),
     "settings": ("managing", "settings"),
     "tools": ("managing", "tools"),

@@ -21,6 +21,7 @@ _HELP: Final[Mapping[str, str]] = {
     "active": "Whether it takes part.",
     "admin": "Whether things can be managed with it.",
     "annotations": "Merged into the server's own annotations: JSON.",
+    "answers": "The answer to one of the questions of the way, by its key.",
     "api_key_auth": "Whether an API key is asked for.",
     "args": "An argument of the command; once for each.",
     "client_rate_limit": 'JSON: {"maxRate": 10, "maxRateSeconds": 60, "strategy": "ip"}, or "principal", or "header".',
@@ -36,6 +37,7 @@ _HELP: Final[Mapping[str, str]] = {
     "expires_at": "Until when it is valid: 2030-01-31T00:00:00Z.",
     "grace_seconds": "For how many seconds the key before is still good.  [default: 86400]",
     "headers": "A header of every request.",
+    "listed": "Its name in the registry.",
     "middlewares": 'A middleware, in order: its name, or {"name": {options}}.',
     "name": "What it is called.",
     "namespace_id": "The namespace that it publishes, by name or id.",
@@ -51,6 +53,8 @@ _HELP: Final[Mapping[str, str]] = {
     "title": "What people read.",
     "type": "stdio, sse or streamable_http.  [default: told by command or URL]",
     "url": "Where the server is.",
+    "version": "Its version in the registry.",
+    "way": "The id of the way in which it is had.",
 }
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "me",
     "metrics",
     "namespaces",
+    "registry",
     "servers",
     "settings",
     "tools",
@@ -72,6 +73,7 @@ clients = Verbs("clients", help="List, make and remove OAuth clients.")
 consents = Verbs("consents", help="List and revoke what people granted to OAuth clients.")
 settings = Verbs("settings", help="Read and change the settings of the whole gateway.")
 audit = Verbs("audit", help="List who changed what.")
+registry = Verbs("registry", help="Search an MCP registry, and add servers that it lists.")
 health = _Alone("getHealth", name="health", help="Tell how all servers do.")
 logs = _Alone("listLogs", name="logs", help="List what the gateway and its servers said last.")
 metrics = _Alone("listMetrics", name="metrics", help="Tell how many calls there were, and how long they took.")

@@ -20,6 +20,7 @@ from metamcp_asgi.commands.managing import (
     endpoints,
     keys,
     namespaces,
+    registry,
     servers,
     settings,
     tools,
@@ -42,6 +43,7 @@ GROUPS: tuple[click.Group, ...] = (
     consents,
     settings,
     audit,
+    registry,
     users,
 )
 NOTHING = "/does/not/exist"

@@ -22,6 +22,7 @@ from metamcp_asgi.admin.api import (
     metrics,
     namespaces,
     oauth,
+    registry,
     servers,
     sessions,
     tools,
@@ -37,6 +38,7 @@ from metamcp_asgi.asgi.auth import Access as Asked
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.config.snapshot import Key
 from metamcp_asgi.downstream.prepared import send_prepared
+from metamcp_asgi.registry.client import Registry
 from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.store.repository import Store
 
@@ -60,6 +62,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *imports.OPERATIONS,
     *logs.OPERATIONS,
     *metrics.OPERATIONS,
+    *registry.OPERATIONS,
 )
 """The whole route table."""
 
@@ -78,6 +81,7 @@ def management_api(
     app_url: str | None = None,
     sessions: Sessions | None = None,
     recent: Recent | None = None,
+    explored: Registry | None = None,
 ) -> ASGIApp:
     """Return the application; serve it where the path begins with ``PREFIX``.
 
@@ -93,6 +97,7 @@ def management_api(
             ``None``: they are paths, and right wherever the gateway is mounted.
         sessions: The sessions of people, who may manage things, too.
         recent: What is kept of what happens.
+        explored: The MCP registry in which servers are looked for.
     """
     access = Access(keys, used=used, sessions=sessions)
 
@@ -100,7 +105,9 @@ def management_api(
         opened = await store()
         caller = await access.caller(opened, scope)
         base = _base(scope, app_url)
-        return Ask(store=opened, aggregator=aggregator, caller=caller, base=base, recent=recent)
+        return Ask(
+            store=opened, aggregator=aggregator, caller=caller, base=base, recent=recent, registry=explored
+        )
 
     app: ASGIApp = routed(OPERATIONS, asked, max_body_bytes)
     app = Document(app, app_url)

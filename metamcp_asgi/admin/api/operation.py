@@ -18,6 +18,7 @@ from metamcp_asgi.admin.api.problem import Fault, Problem
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.lines.lines import Lines
 from metamcp_asgi.metrics.history import History
+from metamcp_asgi.registry.client import Registry
 from metamcp_asgi.store.policy import Acting
 from metamcp_asgi.store.repository import Store
 
@@ -97,6 +98,7 @@ class Ask(Struct, frozen=True, kw_only=True):
         accept: The value of ``Accept``.
         base: The path under which the API is mounted, as clients see it.
         recent: What is kept of what happens; there for what is ``running``.
+        registry: The MCP registry in which servers are looked for; there for what is ``running``.
     """
 
     store: Store
@@ -108,6 +110,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     accept: str = ""
     base: str = ""
     recent: Recent | None = None
+    registry: Registry | None = None
 
     @property
     def id(self) -> uuid.UUID:

@@ -17,6 +17,7 @@ from metamcp_asgi.admin.api.problem import Problem, problem_of
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.pages.fault import Fault
+from metamcp_asgi.registry.client import Registry
 from metamcp_asgi.signin.people import person
 from metamcp_asgi.store.repository import Store
 
@@ -58,6 +59,7 @@ class Desk:
         aggregator: What runs.
         reload: Has what runs know what has just been written.
         recent: What is kept of what happens.
+        registry: The MCP registry in which servers are looked for.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Desk:
         aggregator: Aggregator,
         reload: Callable[[], Awaitable[object]],
         recent: Recent,
+        registry: Registry,
     ) -> None:
         self.store = store
         self.aggregator = aggregator
         self.reload = reload
         self.recent = recent
+        self.registry = registry
 
     async def ask(
         self,
@@ -104,6 +108,7 @@ class Desk:
                 ids=ids or {},
                 query=_query(operation, query or {}),
                 recent=self.recent,
+                registry=self.registry,
                 condition="*" if version is None else entity_tag(version).decode(),
             )
             return await operation.run(ask, *_given(operation, body))

@@ -81,8 +81,8 @@ class _Pages:
         identity: UUID = request.path_params["id"]
         if request.method != "POST":
             return await self._shown(request)
-        body: dict[str, object] = {"email": form["email"].strip(), "name": form["name"].strip()}
-        body |= {"role": form["role"], "disabled": "enabled" not in form}
+        body: dict[str, Any] = {name: form[name].strip() for name in ("email", "name", "role")}
+        body["disabled"] = "enabled" not in form
         try:
             await self._desk.ask(scope, "updateUser", body, ids={"id": identity}, version=form["version"])
         except Refused as error:

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-import msgspec
-
 from metamcp_asgi.errors import ConfigError, MetaMCPError
 from metamcp_asgi.outward.guard import Guard, OutwardRefused
-from metamcp_asgi.registry.listed import Listed, Page, read_page, read_server
+from metamcp_asgi.registry.listed import Listed, Page, Unreadable, read_page, read_server
 
 __all__ = ["Registry", "RegistryFailed"]
 
@@ -95,7 +93,7 @@ class Registry:
             body = await self._fetched(path)
         try:
             told = read(body)
-        except msgspec.DecodeError as error:
+        except Unreadable as error:
             raise RegistryFailed(f"{self.host} answered with something else than a registry does: {error}") from None
         if len(self._kept) >= MOST_KEPT:
             del self._kept[next(iter(self._kept))]

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-__all__ = ["Argument", "Input", "Listed", "Package", "Page", "Transport", "read_page", "read_server"]
+__all__ = ["Argument", "Input", "Listed", "Package", "Page", "Transport", "Unreadable", "read_page", "read_server"]
 
-_Line = Annotated[str, Meta(max_length=2000)]
+_Line = Annotated[str, Meta(max_length=2000, pattern=r"^[^\0]*$")]
+Unreadable: Final = (msgspec.DecodeError, RecursionError)
+"""What reading an answer raises: it has another shape, or is nested too deeply."""
 _OFFICIAL: Final = "io.modelcontextprotocol.registry/official"
 
 
@@ -71,8 +73,8 @@ class _Repository(_Told, frozen=True, kw_only=True):
 class Listed(_Told, frozen=True, kw_only=True):
     """A server, in one version of it."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=200)]
-    version: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\0]*$")]
+    version: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\0]*$")]
     description: _Line = ""
     title: _Line | None = None
     website_url: _Line | None = None
@@ -108,14 +110,14 @@ def read_page(body: bytes) -> Page:
     """Return a list of servers that a registry answered with.
 
     Raises:
-        msgspec.DecodeError: It is none.
+        Unreadable: It is none.
     """
     told = msgspec.json.decode(body, type=_List)
     found: list[Listed] = []
     for raw in told.servers or ():
         try:
             server = read_server(raw)
-        except msgspec.DecodeError:
+        except Unreadable:
             continue  # anybody may publish: what one says wrong must not hide the others
         if server.status != "deleted":
             found.append(server)
@@ -126,7 +128,7 @@ def read_server(body: bytes | msgspec.Raw) -> Listed:
     """Return a server that a registry answered with.
 
     Raises:
-        msgspec.DecodeError: It is none.
+        Unreadable: It is none.
     """
     entry = msgspec.json.decode(body, type=_Entry)
     server = msgspec.json.decode(entry.server, type=Listed)

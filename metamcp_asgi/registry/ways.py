@@ -9,7 +9,6 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -19,7 +18,7 @@ from metamcp_asgi.registry.listed import Argument, Input, Listed, Package, Trans
 __all__ = ["Question", "Way", "WrongAnswer", "ways_of"]
 
 _IN_BRACES: Final = re.compile(r"\{([A-Za-z0-9_.-]{1,100})\}")
-_NAMED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")
 _PLAIN: Final = re.compile(r"[^\s'\"\\$`;&|*?]+")
 _TYPES: Final = {"streamable-http": "streamable_http", "sse": "sse"}
 _PACKAGES: Final[Mapping[str, tuple[str, tuple[str, ...], re.Pattern[str], str]]] = {
@@ -116,9 +115,10 @@ class Way(Struct, frozen=True, kw_only=True):
 
     @property
     def questions(self) -> list[Question]:
-        """What has to be asked, in the order of its places."""
+        """What has to be asked, each once, in the order of its places."""
         parts = [*self.env, *self.headers, *([self.url] if self.url is not None else []), *self.args]
-        return [piece for part in parts for piece in part.pieces if isinstance(piece, Question)]
+        asked = (piece for part in parts for piece in part.pieces if isinstance(piece, Question))
+        return list({question.key: question for question in asked}.values())
 
     @property
     def shown(self) -> str:
@@ -175,12 +175,12 @@ def _package(number: int, package: Package) -> Way:
     runner, first, form, home = _PACKAGES[kind]
     if package.transport.type != "stdio":
         return _without(way, "it listens on a port of its own; start it yourself, and add its URL")
-    if (urlsplit(package.registry_base_url or f"https://{home}").hostname or "") not in (home, f"www.{home}"):
+    if package.registry_base_url and package.registry_base_url.rstrip("/") != f"https://{home}":
         return _without(way, "the package is in a place that its runner does not ask")
     if not form.fullmatch(package.identifier) or (version and not _VERSION.fullmatch(version)):
         return _without(way, "the name or version of the package is not one")
     env = [_part(each.name, f"env.{each.name}", each) for each in package.environment_variables or ()]
-    if not all(_NAMED.fullmatch(part.name) for part in env):
+    if not all(_VARIABLE.fullmatch(part.name) for part in env):
         return _without(way, "it names a variable that cannot be one")
     runtime = list(_arguments("runtime", package.runtime_arguments or (), known=first))
     arguments = list(_arguments("argument", package.package_arguments or ()))

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from metamcp_asgi.registry.listed import Listed, read_page
+from metamcp_asgi.registry.listed import Listed, Unreadable, read_page
 from metamcp_asgi.registry.ways import Way, WrongAnswer, ways_of
 from tests.registry.listing import HOSTED, WEATHER
 
@@ -79,6 +79,7 @@ def test_packages_of_pypi_and_images_are_run_by_their_runners() -> None:
         {"registryType": "oci", "identifier": "-v/:/host"},
         {"registryType": "pypi", "identifier": "../pkg"},
         {"registryBaseUrl": "https://npm.example.com"},
+        {"registryBaseUrl": "http://["},
         {"registryType": "nuget"},
         {"transport": {"type": "streamable-http", "url": "http://127.0.0.1:8080/mcp"}},
         {"environmentVariables": [{"name": "A=B"}]},
@@ -93,6 +94,7 @@ def test_what_could_run_something_else_is_not_offered(what: dict[str, Any]) -> N
 def test_one_entry_that_is_wrong_hides_no_other() -> None:
     entries = [
         {"server": {"name": 7}},
+        {"server": {"name": "a/nul", "version": "1", "description": "\0"}},
         {"server": {"name": "a/b", "version": "1", "packages": None, "new": {"field": 1}}},
         {"server": {"name": "a/c", "version": "1"}, "_meta": {"io.modelcontextprotocol.registry/official": None}},
         {
@@ -103,3 +105,10 @@ def test_one_entry_that_is_wrong_hides_no_other() -> None:
     page = read_page(msgspec.json.encode({"servers": entries, "metadata": {"nextCursor": ""}}))
     assert [server.name for server in page.servers] == ["a/b", "a/c"]
     assert page.following is None
+
+
+def test_what_is_nested_too_deeply_cannot_be_read() -> None:
+    remote = b'{"variables":{"a":' * 50_000 + b"{}" + b"}}" * 50_000
+    entry = b'{"server": {"name": "a/b", "version": "1", "remotes": [%b]}}' % remote
+    with pytest.raises(Unreadable):
+        read_page(b'{"servers": [%b]}' % entry)

@@ -143,9 +143,12 @@ async def _add(ask: Ask, given: NewRegistryServer) -> Reply:
 
 async def _listed(ask: Ask, name: str, version: str) -> Listed:
     try:
-        return await _registry(ask).server(name, version)
+        listed = await _registry(ask).server(name, version)
     except RegistryFailed as error:
         raise _problem(error) from None
+    if listed.status == "deleted":
+        raise Problem(404, "The registry does not list this server any more.")
+    return listed
 
 
 def _registry(ask: Ask) -> Registry:

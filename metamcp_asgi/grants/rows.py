@@ -28,7 +28,7 @@ from metamcp_asgi.store.models import Credential
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["StoredLedger", "forget", "keep", "only", "read", "refreshed"]
+__all__ = ["StoredLedger", "forget", "keep", "only", "opened", "read", "refreshed"]
 
 logger = logging.getLogger("metamcp.grants")
 
@@ -105,7 +105,7 @@ def _name(server: uuid.UUID, user: uuid.UUID | None) -> str:
 async def read(tx: Reader, server: uuid.UUID, user: uuid.UUID | None) -> Kept:
     """Return what is kept for a server and a user, or for the server and everybody."""
     row = await tx.find(Credential, server_id=server, user_id=user)
-    return Kept() if row is None else _opened(tx.credential(row))
+    return Kept() if row is None else opened(tx.credential(row))
 
 
 async def keep(tx: Writer, server: uuid.UUID, user: uuid.UUID | None, kept: Kept) -> None:
@@ -140,15 +140,16 @@ async def forget(tx: Writer, server: uuid.UUID, user: uuid.UUID | None) -> bool:
     return True
 
 
-def _expiry(kept: Kept) -> datetime | None:
-    seconds = kept.tokens.expires if kept.tokens is not None else None
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _opened(value: dict[str, Any]) -> Kept:
+def opened(value: dict[str, Any]) -> Kept:
+    """Return the grant that a row's sealed part holds."""
     if "client_information" in value:
         return _of_metamcp(value)
     return msgspec.convert(value, Kept)
+
+
+def _expiry(kept: Kept) -> datetime | None:
+    seconds = kept.tokens.expires if kept.tokens is not None else None
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _of_metamcp(value: dict[str, Any]) -> Kept:

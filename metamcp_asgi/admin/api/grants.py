@@ -6,15 +6,18 @@ People give them on the pages of ``admin/connect.py``. Of a grant there is who g
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Annotated, Final
+
+from msgspec import Meta, structs
 
 from metamcp_asgi.admin.api.operation import Ask, Operation, Parameter, Reply
 from metamcp_asgi.admin.api.problem import Fault, Problem
+from metamcp_asgi.admin.api.scopes import ID
 from metamcp_asgi.admin.api.shapes import Shape
 from metamcp_asgi.grants import rows
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import NotFound, SecretsError
-from metamcp_asgi.store.policy import check_change
+from metamcp_asgi.store.policy import check_change, may_change
 from metamcp_asgi.store.services import servers
 from metamcp_asgi.store.transaction import Reader
 
@@ -22,8 +25,9 @@ __all__ = ["OPERATIONS"]
 
 _FOR: Final = Parameter(
     "for",
-    Literal["me", "all"],
-    "Whose: `me`, with which only my own calls are made, or `all`, that everybody uses; for who may change the server.",
+    Annotated[str, Meta(pattern=f"^(me|all|{ID})$")],
+    "Whose: `me`, with which only my own calls are made; for who may change the server, also `all`, that everybody "
+    "uses, or the id of a user.",
     "me",
 )
 
@@ -41,40 +45,56 @@ class Grant(Shape, frozen=True, kw_only=True, rename="camel"):
     expires_at: datetime | None = None
 
 
+class UserGrant(Grant, frozen=True, kw_only=True, rename="camel"):
+    """What a user agreed to, for their own calls."""
+
+    user_id: uuid.UUID
+
+
 class ServerGrants(Shape, frozen=True, kw_only=True, rename="camel"):
-    """The grants at a server: the one that everybody uses, and the caller's own; null: there is none."""
+    """The grants at a server: the one that everybody uses, and the caller's own; null: there is none.
+
+    ``users`` are those of all users, for who may change the server; null for others.
+    """
 
     everybody: Grant | None
     mine: Grant | None
+    users: Sequence[UserGrant] | None
 
 
 async def _get(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         row = await servers.get(tx, ask.caller, ask.id)
-        everybody = await _grant(tx, row, None)
-        mine = None if ask.caller.id is None else await _grant(tx, row, ask.caller.id)
-    return Reply(body=ServerGrants(everybody=everybody, mine=mine))
+        kept = await tx.list(models.Credential, models.Credential.server_id == row.id)
+        found = {each.user_id: _grant(tx, row, each) for each in kept}
+    me = ask.caller.id
+    users = [UserGrant(user_id=user, **structs.asdict(grant)) for user, grant in found.items() if user is not None]
+    body = ServerGrants(
+        everybody=found.get(None),
+        mine=None if me is None else found.get(me),
+        users=users if may_change(ask.caller, row) else None,
+    )
+    return Reply(body=body)
 
 
 async def _forget(ask: Ask) -> Reply:
-    own = ask.query[_FOR.name] == "me"
-    if own and ask.caller.id is None:
-        reason = "must be `all`: the operator at the machine has no grants of their own"
+    whose = ask.query[_FOR.name]
+    if whose == "me" and ask.caller.id is None:
+        reason = "must be `all`, or the id of a user: the operator at the machine has no grants of their own"
         raise Problem(422, f"for: {reason}.", [Fault(reason, parameter=_FOR.name)])
+    user = None if whose == "all" else ask.caller.id if whose == "me" else uuid.UUID(whose)
     async with ask.store.write(ask.caller) as tx:
         row = await servers.get(tx, ask.caller, ask.id)
-        if not own:
+        if user is None or user != ask.caller.id:
             check_change(ask.caller, row)
-        if not await rows.forget(tx, row.id, ask.caller.id if own else None):
-            raise NotFound("grant", f"of {'yours' if own else 'everybody'} at {row.name}")
+        if not await rows.forget(tx, row.id, user):
+            raise NotFound("grant", f"for {whose} at {row.name}")
     return Reply()
 
 
-async def _grant(tx: Reader, row: models.Server, user: uuid.UUID | None) -> Grant | None:
-    if await tx.find(models.Credential, server_id=row.id, user_id=user) is None:
-        return None
+def _grant(tx: Reader, row: models.Server, credential: models.Credential) -> Grant:
     try:
-        kept = await rows.read(tx, row.id, user)
+        kept = rows.opened(tx.credential(credential))
     except SecretsError:
         # It is as good as none, and can still be forgotten.
         return Grant(connected=False)

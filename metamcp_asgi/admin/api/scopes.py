@@ -20,12 +20,13 @@ from metamcp_asgi.store.scope import Scope, read_scope
 from metamcp_asgi.store.services.settings import rules
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["OWNER", "check_changes", "revision_of", "scope_of"]
+__all__ = ["ID", "OWNER", "check_changes", "revision_of", "scope_of"]
 
-_ID: Final = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+ID: Final = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+"""An id in a query parameter."""
 OWNER: Final = Parameter(
     "owner",
-    Annotated[str, Meta(pattern=f"^(public|me|{_ID})$")],
+    Annotated[str, Meta(pattern=f"^(public|me|{ID})$")],
     "Whose things: `public`, `me`, or the id of a user. Admins mean the public ones unless they say otherwise; "
     "members, who may mean their own only, their own.",
 )

@@ -19,8 +19,8 @@ from metamcp_asgi.admin.pages.servers.shown import (
     SHARINGS,
     TYPES,
     changeable,
+    emails,
     notice,
-    owners,
     translated,
     unsettled,
 )
@@ -86,7 +86,7 @@ async def detail(desk: Desk, request: Request, *, fault: str = "", status: int =
         health=health,
         unsettled=unsettled(health),
         may=changeable(scope, server),
-        owners=await owners(desk, scope, [server]),
+        owners=await emails(desk, scope),
         document=await _document(desk, scope, server),
         grants=await _grants(desk, scope, server, health),
         connect=f"{CONNECT}/{server.id}",
@@ -126,7 +126,7 @@ async def _grants(desk: Desk, scope: Scope, server: Server, health: ServerHealth
         return None
     grants = (await desk.ask(scope, "getServerGrant", ids={"id": server.id})).body
     asks = bool(oauth) or f"{CONNECT}/{server.id}" in health.error
-    return grants if asks or grants.everybody or grants.mine else None
+    return grants if asks or grants.everybody or grants.mine or grants.users else None
 
 
 def _path(request: Request) -> str:

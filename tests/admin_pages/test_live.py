@@ -214,5 +214,5 @@ async def test_charts_are_to_scale() -> None:
     assert (half.height, half.y) == (charts.HEIGHT / 2, charts.HEIGHT / 2)
     assert (whole.height, whole.y) == (charts.HEIGHT, 0)
     assert half.x + half.width < whole.x < charts.WIDTH / 4 * 3
-    assert charts.line([1.0, None, 0.5, 1.0], charts.scale([1.0])) == ["75,0 75,0", "375,60 525,0"]
+    assert charts.line([1.0, None, 0.5, 1.0], charts.scale([1.0])) == ["37.5,0 112.5,0", "375,60 525,0"]
     assert [duration(seconds) for seconds in (None, 0.00123, 0.9996, 12.345)] == ["-", "1.23 ms", "1 s", "12.3 s"]

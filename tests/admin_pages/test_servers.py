@@ -21,7 +21,8 @@ from tests.admin_pages.visits import Person, person, picture, signed_in
 from tests.places import ROOT
 from tests.signin.people import MEL, House, house, said
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# One gateway for all of them.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("pages-of-servers")]
 
 PROGRAM = ROOT / "tests" / "stdio_server.py"
 NOWHERE = "http://127.0.0.1:9/mcp"

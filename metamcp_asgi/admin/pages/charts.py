@@ -67,14 +67,18 @@ def bars(values: Sequence[float], scaled: Scale) -> list[Bar]:
 def line(values: Sequence[float | None], scaled: Scale) -> list[str]:
     """Return the parts of a line through the middle of each value's place, as SVG has points: ``1,2 3,4``.
 
-    Where there is no value, the line has a gap.
+    Where there is no value, the line has a gap; a value between two gaps is a short level line.
     """
     place = WIDTH / max(len(values), 1)
-    parts: list[list[str]] = [[]]
+    parts: list[list[tuple[float, float]]] = [[]]
     for number, value in enumerate(values):
         if value is None:
             parts.append([])
         else:
-            parts[-1].append(f"{round(place * (number + 0.5), 2):g},{HEIGHT - scaled.height(value):g}")
-    # A value between two gaps is a line without a length, which round ends make a dot.
-    return [" ".join(part if len(part) > 1 else part * 2) for part in parts if part]
+            parts[-1].append((place * (number + 0.5), HEIGHT - scaled.height(value)))
+    drawn = []
+    for part in filter(None, parts):
+        ((x, y), *more) = part
+        points = part if more else [(x - place / 4, y), (x + place / 4, y)]
+        drawn.append(" ".join(f"{round(x, 2):g},{y:g}" for x, y in points))
+    return drawn

@@ -92,7 +92,7 @@ class Server:
             lambda elicitation: listener(self, Completed(elicitation)),
             runtime.owners.of(config, self._busy) if runtime.owners is not None else None,
         )
-        self._subscriptions = Subscriptions(self._ready)
+        self._subscriptions = Subscriptions(self._ready, personal=self._personal)
         self._tasks = Tasks()
 
     @property

@@ -24,10 +24,13 @@ class Subscriptions:
 
     Args:
         session: Returns the main session, waiting for it if need be.
+        personal: Whether each user has a grant of their own there. Nothing is watched then: the main session is of none
+            of them, and what it hears may be none of their business.
     """
 
-    def __init__(self, session: Callable[[], Awaitable[Session]]) -> None:
+    def __init__(self, session: Callable[[], Awaitable[Session]], *, personal: bool = False) -> None:
         self._session = session
+        self._personal = personal
         self._counts: dict[str, int] = {}
         self._watching: Session | None = None
         self._watched: frozenset[str] = frozenset()
@@ -43,6 +46,10 @@ class Subscriptions:
         Raises:
             UpstreamError: The server could not be asked; the subscriber does not count.
         """
+        if self._personal:
+            return Failure(
+                METHOD_NOT_FOUND, "The server is used with a grant of each user, and tells nobody of updates"
+            )
         self._counts[uri] = self._counts.get(uri, 0) + 1
         try:
             async with self._lock:

@@ -114,6 +114,18 @@ async def modern() -> AsyncIterator[tuple[Modern, Served]]:
         yield app, served
 
 
+@pytest.mark.parametrize("kind", [Legacy, Modern])
+async def test_where_each_user_has_a_grant_nobody_hears_what_another_one_may_see(kind: type[Legacy | Modern]) -> None:
+    app, happened = kind(), Happenings()
+    async with serving(app) as served:
+        personal = config(served, "auto", oauth={"grant": "user"})
+        async with connected(personal, happened) as server:
+            assert "a grant of each user" in failure(await server.subscribe(DOC)).message
+            await server.unsubscribe(DOC)
+    told = app.subscribed if isinstance(app, Legacy) else [uris for uris in app.asked if uris]
+    assert told == []
+
+
 class TestLegacy:
     async def test_the_first_subscriber_subscribes_and_the_last_one_unsubscribes(self, legacy):
         app, served = legacy

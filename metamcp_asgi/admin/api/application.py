@@ -105,9 +105,7 @@ def management_api(
         opened = await store()
         caller = await access.caller(opened, scope)
         base = _base(scope, app_url)
-        return Ask(
-            store=opened, aggregator=aggregator, caller=caller, base=base, recent=recent, registry=explored
-        )
+        return Ask(store=opened, aggregator=aggregator, caller=caller, base=base, recent=recent, registry=explored)
 
     app: ASGIApp = routed(OPERATIONS, asked, max_body_bytes)
     app = Document(app, app_url)

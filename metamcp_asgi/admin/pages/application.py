@@ -6,7 +6,19 @@ from typing import Final
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
-from metamcp_asgi.admin.pages import account, api_keys, audit, endpoints, explore, live_logs, oauth_clients, overview, settings, statistics, users
+from metamcp_asgi.admin.pages import (
+    account,
+    api_keys,
+    audit,
+    endpoints,
+    explore,
+    live_logs,
+    oauth_clients,
+    overview,
+    settings,
+    statistics,
+    users,
+)
 from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.admin.pages.inspector import page as inspector
 from metamcp_asgi.admin.pages.namespaces import application as namespaces
@@ -18,7 +30,22 @@ from metamcp_asgi.signin.sessions import Sessions
 
 __all__ = ["admin_pages"]
 
-_ROOMS: Final = (overview, servers, namespaces, endpoints, api_keys, inspector, live_logs, explore, statistics, users, oauth_clients, account, settings, audit)
+_ROOMS: Final = (
+    overview,
+    servers,
+    namespaces,
+    endpoints,
+    api_keys,
+    inspector,
+    live_logs,
+    explore,
+    statistics,
+    users,
+    oauth_clients,
+    account,
+    settings,
+    audit,
+)
 
 
 def admin_pages(

@@ -70,7 +70,7 @@ TWO_PROCESSES = {
     "ul": [99],
     "": [
         *(1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 31, 35, 36, 37, 38, 42),
-        *(44, 48, 52, 53, 68, 69, 80, 81, 83, 84, 85, 92, 96, 97, 102),
+        *(44, 48, 52, 53, 68, 69, 80, 81, 83, 84, 85, 86, 92, 96, 97, 102),
     ],
 }
 """The checks that are shown over two processes, by the kinds of real servers that they are at least shown with: `um`
@@ -78,7 +78,6 @@ modern HTTP, `us` modern stdio, `ul` legacy Streamable HTTP, `ux` HTTP+SSE, `ud`
 gateway alone, or about what no server of an SDK does."""
 
 ONE_PROCESS = {
-    86: "said of one request",
     **dict.fromkeys((88, 89, 90, 94, 95), "tests/oauth, with one gateway"),
     93: "tests/grants, with one gateway; over many servers in tests/conformance/test_oauth_client_scenarios.py",
     103: "tests/gateway/test_nodes.py, with one gateway for each node",

@@ -44,7 +44,7 @@ class Api:
         body = {"name": name, "command": sys.executable, "args": arguments, **more}
         made: JSON = await self.send("POST", "/servers", body)
         async with asyncio.timeout(30):
-            while (await self.send("GET", f"/servers/{made['id']}/health"))["tools"] is None:
+            while (await self.send("GET", f"/servers/{made['id']}/health"))["tools"] is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return made
 
@@ -53,8 +53,8 @@ class Api:
 async def api(shared_home: House) -> AsyncIterator[Api]:
     """Ada's API, with the servers `clock` and `web`, which are hers, and `shared`, which is everybody's."""
     ada = Api(await person(shared_home))
-    answers = [[{"jsonrpc": "2.0", "result": {"tools": [{**each, "inputSchema": {"type": "object"}} for each in tools]}}]
-               for tools in (CLOCK, CLOCK[:2])]  # fmt: skip
+    results = [{"tools": [{**each, "inputSchema": {"type": "object"}} for each in it]} for it in (CLOCK, CLOCK[:2])]
+    answers = [[{"jsonrpc": "2.0", "result": result}] for result in results]
     await ada.server("clock", {"replies": {"tools/list": answers}}, description="Tells the time")
     await ada.server("web", {"tools": ["get", "now"]})
     await ada.server("shared", {}, ownerId=None)

@@ -76,7 +76,7 @@ async def started(client: Client, tool: str = "raw__slow", meta: JSON = ABLE) ->
     return str(result["taskId"])
 
 
-async def test_check_84_a_task_is_passed_on_under_another_id() -> None:
+async def test_check_84_86_a_task_is_passed_on_under_another_id() -> None:
     server = Tasks({}, completed())
     async with gateway_over({"raw": server}) as running:
         client = running.client("keyed", KEY_A)
@@ -93,6 +93,11 @@ async def test_check_84_a_task_is_passed_on_under_another_id() -> None:
         assert asked.params["taskId"] == "task/ä"
         assert asked.header("mcp-name") == [b"=?base64?dGFzay/DpA==?="]
         assert follows(asked)
+        count = len(server.seen)
+        for headers in ([("Mcp-Name", "task/ä".encode())], [("Mcp-Name", "another")], []):
+            refused = await client.modern("tasks/get", {"taskId": task}, meta=ABLE, headers=headers)
+            assert (refused.status, refused.code()) == (400, -32020)
+        assert len(server.seen) == count
 
 
 async def test_check_84_nobody_else_can_use_the_id() -> None:

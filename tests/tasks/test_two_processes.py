@@ -10,7 +10,7 @@ from tests.tasks import test_extension
 from tests.tasks.test_extension import (  # noqa: F401 - collected here once more
     test_a_server_that_insists_may_ask_first,
     test_a_task_asks_and_is_answered,
-    test_check_84_a_task_is_passed_on_under_another_id,
+    test_check_84_86_a_task_is_passed_on_under_another_id,
     test_check_84_nobody_else_can_use_the_id,
 )
 from tests.workers.running import workers_over

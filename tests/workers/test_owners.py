@@ -100,3 +100,22 @@ async def test_a_call_for_another_process_finishes_before_the_owner_ends(
         await until(lambda: not set(workers.pids()) & set(before))
         assert await count(later) == 3
     assert len(server.counts) == 2
+
+
+async def test_while_redis_is_away_the_owner_serves_and_nobody_begins_a_second_session(
+    redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    server = Counting()
+    given: Any = {"redis": redis, "prefix": prefix, "folder": tmp_path, "config": {"kept": {"sharing": "principal"}}}
+    async with workers_over({"kept": server}, **given) as workers:
+        owner, other = (workers.at(pid, "keyed", KEY_A) for pid in workers.pids())
+        assert [await count(owner), await count(other)] == [1, 2]
+        redis.kill()
+        assert await count(owner) == 3, "for as long as the lease lasts"
+        refused = await other.call("kept__counter")
+        assert (refused.status, refused.code()) == (503, -32603)
+        assert len(server.counts) == 1
+        await asyncio.to_thread(redis.start)
+        async with asyncio.timeout(30):
+            while (await other.call("kept__counter")).status == 503:
+                pass

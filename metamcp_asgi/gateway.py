@@ -14,17 +14,12 @@ from typing import TypedDict
 from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.aggregate.alone import stays
-from metamcp_asgi.aggregate.dispatch import Ways, send
-from metamcp_asgi.aggregate.interaction.interaction import Interaction
-from metamcp_asgi.aggregate.longrunning.tasks import LongRunning
 from metamcp_asgi.aggregate.middleware.registry import check, instances, naming
-from metamcp_asgi.aggregate.page import Cursor, Pager
 from metamcp_asgi.asgi.auth import Authenticate, opened_by
 from metamcp_asgi.asgi.bearer import METADATA
 from metamcp_asgi.asgi.beside import Beside
-from metamcp_asgi.asgi.bucket import Counting, Take, WhenAway
+from metamcp_asgi.asgi.bucket import Take, WhenAway
 from metamcp_asgi.asgi.cors import CORS
 from metamcp_asgi.asgi.observe import Observe
 from metamcp_asgi.asgi.origin import OriginGuard
@@ -34,7 +29,7 @@ from metamcp_asgi.bus.open import open_bus
 from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.config.source import FileSource, SnapshotSource
-from metamcp_asgi.downstream.identity import SERVER_INFO
+from metamcp_asgi.core import aggregator_for
 from metamcp_asgi.downstream.openapi_page import SwaggerUI
 from metamcp_asgi.downstream.step_up import StepUp
 from metamcp_asgi.errors import ConfigError
@@ -112,37 +107,14 @@ class Gateway:
         base = settings.app_url or f"http://127.0.0.1:{settings.port}"
         self.grants = Book(Outward(Guard(settings.outward_allowed)), Ourselves.at(base), self.bus)
         counted = self.metrics.changing
-        instance = instance_of(settings)
-        companion = None if settings.stdio_socket is None else Companion(settings.stdio_socket, instance)
+        socket = settings.stdio_socket
+        companion = None if socket is None else Companion(socket, instance_of(settings))
         self._owners = None if self.bus.alone else Owners(self.bus, settings.shutdown_seconds)
         self._spans = spans()
-        self.aggregator = Aggregator(
-            runtime_for(
-                settings, counted("children"), self.recording.lines.heard, companion, self.grants, self._owners
-            ),
-            Pager(self._keys.sealer("c1", Cursor), settings.page_size, SERVER_INFO),
-            Ways(
-                Interaction(
-                    self._keys,
-                    self.bus,
-                    settings.input_seconds,
-                    settings.shutdown_seconds,
-                    parks=not stateless,
-                    parked=counted("parked"),
-                ),
-                LongRunning(self._keys, self.bus, keeps=not stateless),
-                self._spans.sending(send),
-            ),
-            Counting(self.bus.take, settings.limits_without_redis),
-            deadline=settings.server_deadline,
-            stale_seconds=settings.stale_seconds,
-            idle_seconds=settings.session_idle_seconds,
-            poll_seconds=settings.poll_seconds,
-            instance=instance,
-            sheet=self.metrics.sheet,
-            around=self._spans.calling,
+        runtime = runtime_for(
+            settings, counted("children"), self.recording.lines.heard, companion, self.grants, self._owners
         )
-
+        self.aggregator = aggregator_for(settings, runtime, self.bus, self._keys, self.metrics, self._spans)
         self._legs = Legs(self.aggregator, self.bus, self._keys, settings, counted)
         leaves = self._legs.leaves
         app: ASGIApp = StepUp(Leaves(leaves), self.aggregator, self._legs.intake, settings.app_url)

@@ -23,7 +23,7 @@ FLOORS = (
     {"worker"},
     {"serve", "check"},
     {"gateway"},
-    {"beside"},
+    {"beside", "core"},
     {"admin", "companion", "instance", "legs", "logs", "oauth", "operations"},
     {"running"},
     {"signin"},

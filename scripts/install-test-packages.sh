@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs of Debian that tests and benchmarks start as private instances: nginx, wrk, PostgreSQL,
-# Redis and Chromium; and systemd, of which they use what checks units, and what passes sockets on.
+# Redis, Chromium and bubblewrap; and systemd, of which they use what checks units, and what passes sockets on.
 # As root it installs what is missing; otherwise it names the command to run. Nothing is done when all are there.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -11,6 +11,7 @@ command -v wrk >/dev/null || missing="$missing wrk"
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v bwrap >/dev/null || missing="$missing bubblewrap"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 [ -n "$missing" ] || exit 0
 

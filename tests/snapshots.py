@@ -3,16 +3,19 @@
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from metamcp_asgi.config.snapshot import (
     ClientRateLimit,
     Endpoint,
+    GrantSpec,
     Key,
     MiddlewareSpec,
     Namespace,
     OAuth,
     Principal,
     RateLimit,
+    Sandbox,
     Server,
     Snapshot,
     ToolOverride,
@@ -43,6 +46,20 @@ URL = st.sampled_from(
     ["http://localhost/mcp", "https://h.example/s/" + SECRET + "/mcp", "https://h.example/mcp?api_key=abc&team=x$",
      "https://h.example/mcp?a=${A}", "http://h.example/$?token=t", "http://h.example/?token=${A"]
 )  # fmt: skip
+PATHS = st.lists(st.sampled_from(["/srv/data", "~/notes", "/x/${A}"]), unique=True, max_size=2).map(tuple)
+SANDBOX = st.none() | st.builds(Sandbox, network=st.booleans(), read=PATHS, write=PATHS)
+GRANT = (
+    st.none()
+    | st.just(GrantSpec(key="", flow="none"))
+    | st.builds(GrantSpec, key=st.just(""), per=st.sampled_from(["server", "user"]), scopes=PATHS)
+    | st.builds(
+        GrantSpec,
+        key=st.just(""),
+        flow=st.sampled_from(["authorization_code", "client_credentials"]),
+        client_id=st.sampled_from(["id", "$${A}"]),
+        client_secret=st.sampled_from([SECRET, "${A}"]),
+    )
+)
 COMMON = {
     "description": TEXT,
     "era": st.sampled_from(["auto", "legacy"]),
@@ -77,10 +94,15 @@ def servers(draw: st.DrawFn, name: str) -> Server:
             args=tuple(draw(st.lists(TEXT, max_size=4))),
             env=tuple(draw(st.dictionaries(SOME.filter(lambda text: "=" not in text), TEXT, max_size=3)).items()),
             cwd=draw(st.none() | SOME),
+            sandbox=draw(SANDBOX),
             **common,
         )
     kind: Any = draw(st.sampled_from(["sse", "streamable_http"]))
-    return Server(name=name, type=kind, url=draw(URL), headers=draw(HEADERS), **common)
+    headers, grant = draw(HEADERS), draw(GRANT)
+    if grant is not None:
+        authorized = any(header.lower() == "authorization" for header, _ in headers)
+        grant = None if authorized else structs.replace(grant, key=name)
+    return Server(name=name, type=kind, url=draw(URL), headers=headers, grant=grant, **common)
 
 
 SCOPES = st.lists(st.sampled_from(["admin", "files:write", "a"]), unique=True, max_size=2).map(tuple)

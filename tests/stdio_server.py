@@ -3,16 +3,17 @@
     wait_for: a file that must exist before anything is read        stderr: text written first
     exit: the code to exit with at once                             era: legacy (default) or modern
     early: error (default) or ignore: what comes before initialize  log: a file that gets one line per tool call
-    tools: names of further tools, which echo                       replies: raw answers by method, lists, taken in turn
+    tools: names of further tools, which echo, but for `attempt`    replies: raw answers by method, lists, taken in turn
     tools_file: a file with names of further tools, read at each tools/list
 
 Tools: echo, pid, count, environ; crash and leave (exit code 3 and 0 during the call); slow (answers when the file in
 its argument `until` exists); announce (says that its list of tools has changed); hang_up (ends the listen streams of
-a modern one); steps (reports progress, if asked to).
+a modern one); steps (reports progress, if asked to); attempt (reads, writes or connects).
 """
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -53,6 +54,20 @@ def announce():
         say({**notification, **params})
 
 
+def attempt(read=None, write=None, connect=None):
+    """Does one thing, and returns what hinders it."""
+    try:
+        if read is not None:
+            return "".join(os.listdir(read)) if os.path.isdir(read) else Path(read).read_text()  # noqa: PTH112, PTH208
+        if write is not None:
+            Path(write).write_text("written")
+        if connect is not None:
+            socket.create_connection(("127.0.0.1", connect), timeout=5).close()
+    except OSError as error:
+        return type(error).__name__ if error.strerror is None else error.strerror
+    return "done"
+
+
 def call(request):
     global calls
     params = request["params"]
@@ -81,8 +96,9 @@ def call(request):
             if token is not None:
                 progress = {"progressToken": token, "progress": step}
                 say({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress})
-    values = {"pid": os.getpid(), "count": calls, "environ": json.dumps(dict(os.environ))}
-    answer(request, text(values.get(name, json.dumps(arguments))))
+    values = {"pid": os.getpid, "count": lambda: calls, "environ": lambda: json.dumps(dict(os.environ))}
+    values["attempt"] = lambda: attempt(**arguments)
+    answer(request, text(values.get(name, lambda: json.dumps(arguments))()))
 
 
 def handle(request):

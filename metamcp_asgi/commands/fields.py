@@ -47,6 +47,7 @@ _HELP: Final[Mapping[str, str]] = {
     "query_param_auth": "Whether a key in the URL is accepted.",
     "rate_limit": 'JSON: {"maxRate": 100, "maxRateSeconds": 60}.',
     "role": "What they may do.",
+    "sandbox": 'What its process sees: true, or JSON: {"network": true, "read": ["/srv/data"]}.',
     "servers": "A server, by name or id, in order; NAME=off for one that is switched off. Replaces all.",
     "sharing": "Who shares a session: auto, shared, principal, session or call.",
     "timeout": "Seconds of silence until a call has failed.",

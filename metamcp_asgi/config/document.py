@@ -13,6 +13,7 @@ from metamcp_asgi.config.dialects import escaped
 from metamcp_asgi.config.grants import entry_of
 from metamcp_asgi.config.middlewares import document_of_middlewares
 from metamcp_asgi.config.oauth import document_of_oauth
+from metamcp_asgi.config.sandbox import document_of_sandbox
 from metamcp_asgi.config.sensitive import Span, in_args, in_url, plain_env, plain_header
 from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, Endpoint, Key, Namespace, Server, Snapshot, ToolOverride
 from metamcp_asgi.errors import ConfigError
@@ -92,6 +93,8 @@ def _server(server: Server, secrets: Secrets) -> dict[str, Any]:
             }
         if server.cwd is not None:
             entry["cwd"] = escaped(server.cwd)
+        if server.sandbox is not None:
+            entry["sandbox"] = document_of_sandbox(server.sandbox)
     else:
         entry["url"] = secrets.within(server.name, server.url, in_url(server.url))
         headers = dict(server.headers)

@@ -9,8 +9,10 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from metamcp_asgi.config.grants import entry_of
 from metamcp_asgi.config.middlewares import document_of_middlewares, masked_options
 from metamcp_asgi.config.oauth import document_of_oauth
+from metamcp_asgi.config.sandbox import document_of_sandbox
 from metamcp_asgi.config.sensitive import MASK, in_args, in_url, masked, plain_env, plain_header
 from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, Endpoint, Key, MiddlewareSpec, Namespace, Server, Snapshot
 
@@ -170,6 +172,11 @@ def _server(server: Server) -> Iterator[tuple[str, _Value]]:
         yield "timeout", _Value(server.timeout)
     if server.disabled:
         yield "disabled", _Value(True)
+    if server.sandbox is not None:
+        yield "sandbox", _Value(document_of_sandbox(server.sandbox))
+    if server.grant is not None:
+        secret = server.grant.client_secret
+        yield "oauth", _Value(entry_of(server.grant, secret), None if secret is None else entry_of(server.grant, MASK))
 
 
 def _masked(real: Any, shown: Any) -> _Value:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from metamcp_asgi.config.grants import grant_of
 from metamcp_asgi.config.node import Node
+from metamcp_asgi.config.sandbox import sandbox_of
 from metamcp_asgi.config.snapshot import DEFAULT_TIMEOUT, GrantSpec, Server, TransportKind
 
 __all__ = ["compile_server", "docker_internal"]
@@ -22,7 +23,7 @@ _TYPES: Final[dict[str, TransportKind]] = {
     "streamablehttp": "streamable_http",
     "http": "streamable_http",
 }
-_ONLY_STDIO: Final = ("command", "args", "env", "cwd")
+_ONLY_STDIO: Final = ("command", "args", "env", "cwd", "sandbox")
 _ONLY_HTTP: Final = ("url", "headers", "bearerToken", "oauth")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
@@ -61,6 +62,7 @@ def compile_server(name: str, node: Node, *, transform_localhost: bool = False) 
             "timeout": lambda timeout: timeout.number(above=0),
             "disabled": Node.flag,
             "oauth": lambda oauth: grant_of(oauth, name),
+            "sandbox": sandbox_of,
         }
     )
     kind = _transport(given, node)
@@ -82,6 +84,7 @@ def compile_server(name: str, node: Node, *, transform_localhost: bool = False) 
         timeout=given.get("timeout", DEFAULT_TIMEOUT),
         disabled=given.get("disabled", False),
         grant=_grant(given, node),
+        sandbox=given.get("sandbox"),
     )
 
 

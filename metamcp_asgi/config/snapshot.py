@@ -68,6 +68,17 @@ def known_as(name: str, owner: str) -> str:
     return f"{name}@{owner}" if owner else name
 
 
+class Sandbox(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What of the machine the process of a server sees besides the system's programs.
+
+    ``read`` and ``write`` are files and folders, ``~`` being the home of the gateway's user.
+    """
+
+    network: bool = False
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+
+
 class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One MCP server and how to reach it. Two equal values mean: keep the connection.
 
@@ -92,6 +103,7 @@ class Server(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float = DEFAULT_TIMEOUT
     disabled: bool = False
     grant: GrantSpec | None = None
+    sandbox: Sandbox | None = None
     guarded: bool = False
     owner: str = ""
 

@@ -35,6 +35,7 @@ from metamcp_asgi.store.models import (
 )
 from metamcp_asgi.store.oauth_columns import oauth_of
 from metamcp_asgi.store.oauth_models import OAuthGrant
+from metamcp_asgi.store.sandbox import sandbox_of
 from metamcp_asgi.store.secrets import Context, ServerSecrets
 from metamcp_asgi.store.transaction import Reader
 
@@ -166,6 +167,7 @@ class Loader:
             timeout=row.timeout,
             disabled=row.disabled,
             grant=spec_of(row.oauth, None, str(row.id)),
+            sandbox=sandbox_of(row.sandbox),
             owner="" if row.owner_id is None else str(row.owner_id),
         )
         known_as = config.known_as

@@ -94,6 +94,7 @@ class Server(Kept, Base, kw_only=True):
 
     ``timeout`` is in seconds of silence. ``oauth`` is how tokens for it are got, in the words of the configuration
     file, without the client's secret: ``{"flow": "none"}`` where that is off; ``None`` is as the server asks.
+    ``sandbox`` is what its process sees; ``None`` for all that the gateway's user does.
     """
 
     __tablename__ = "servers"
@@ -112,6 +113,7 @@ class Server(Kept, Base, kw_only=True):
     timeout: Mapped[float] = mapped_column(Double, default=DEFAULT_TIMEOUT)
     disabled: Mapped[bool] = mapped_column(default=False)
     oauth: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
+    sandbox: Mapped[dict[str, Any] | None] = mapped_column(Json, default=None)
     secrets: Mapped[bytes | None] = mapped_column(LargeBinary, default=None, repr=False)
 
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from metamcp_asgi.config import snapshot as compiled
@@ -17,6 +18,7 @@ from metamcp_asgi.config.snapshot import ClientRateLimit, MiddlewareSpec, Princi
 from metamcp_asgi.store.grants import column_of, spec_of
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting
 from metamcp_asgi.store.oauth_columns import oauth_of
+from metamcp_asgi.store.sandbox import sandbox_of
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.transaction import Reader
 
@@ -112,6 +114,7 @@ def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecre
         "timeout": server.timeout,
         "disabled": server.disabled,
         "oauth": column_of(server.grant),
+        "sandbox": None if server.sandbox is None else msgspec.to_builtins(server.sandbox),
     }
     headers, token = dict(server.headers), None
     if server.headers and server.headers[-1][0] == "Authorization":
@@ -169,6 +172,7 @@ def compiled_server(row: Server, secrets: ServerSecrets) -> compiled.Server:
         timeout=row.timeout,
         disabled=row.disabled,
         grant=spec_of(row.oauth, secrets.client_secret, row.name),
+        sandbox=sandbox_of(row.sandbox),
     )
 
 

@@ -1,7 +1,8 @@
-"""Which programs stdio servers may be, and how much of the machine each gets.
+"""Which programs stdio servers may be, how much of the machine each gets, and how much of it each sees.
 
-Decided for a whole process, by its settings. A list of programs is a fence for those who configure servers, not a jail
-for servers: ``npx`` runs whatever package it is told to, and whatever runs has the rights of its user.
+The first two are decided for a whole process, by its settings. A list of programs is a fence for those who configure
+servers, not a jail for servers: ``npx`` runs whatever package it is told to, and whatever runs has the rights of its
+user, unless it has a sandbox.
 """
 
 import shutil
@@ -10,6 +11,7 @@ from typing import Final
 
 from metamcp_asgi.config.snapshot import Server
 from metamcp_asgi.errors import ConfigError, UpstreamUnavailable
+from metamcp_asgi.upstream.sandbox import boxed
 
 __all__ = ["Launch"]
 
@@ -36,13 +38,24 @@ class Launch:
     ) -> None:
         self._commands = None if commands is None else frozenset(commands)
         self._path = (environ or {}).get("PATH")
-        self.prefix: Sequence[str] = ()
-        """What comes before the program and its arguments: it sets limits, and becomes the program."""
+        self._limits: tuple[str, ...] = ()
         if limits:
             program = shutil.which("prlimit", path=self._path)
             if program is None:
                 raise ConfigError("needs the program prlimit, of util-linux", path="METAMCP_STDIO_LIMITS")
-            self.prefix = (program, *(f"--{name}={value}" for name, value in limits), "--")
+            self._limits = (program, *(f"--{name}={value}" for name, value in limits), "--")
+
+    def prefix(self, server: Server, env: Mapping[str, str]) -> Sequence[str]:
+        """Return what comes before the program of a server and its arguments: it sets bounds, and becomes the program.
+
+        Args:
+            server: The server.
+            env: The complete environment of its process.
+
+        Raises:
+            UpstreamUnavailable: The server is to have a sandbox, and cannot.
+        """
+        return self._limits if server.sandbox is None else (*self._limits, *boxed(server, env))
 
     def command(self, server: Server) -> str:
         """Return the program of a server, as it is to be started.

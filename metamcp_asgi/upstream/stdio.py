@@ -66,19 +66,21 @@ class _Link:
     async def spawn(self) -> None:
         launch = self._runtime.launch
         command = launch.command(self._server)
+        env = child_environment(self._server.env, self._runtime.environ)
+        prefix = launch.prefix(self._server, env)
         self._runtime.take_child()
         try:
             self._child = await Child.spawn(
                 command,
                 self._server.args,
                 name=self._server.name,
-                env=child_environment(self._server.env, self._runtime.environ),
+                env=env,
                 cwd=self._server.cwd,
                 on_message=self.channel.received,
                 on_exit=self._exited,
                 max_message_bytes=self._runtime.max_message_bytes,
                 reaper=self._runtime.reaper,
-                prefix=launch.prefix,
+                prefix=prefix,
                 heard=hearing(self._server, self._runtime.heard),
             )
         except BaseException:

@@ -19,6 +19,7 @@ from metamcp_asgi.config.snapshot import (
     Key,
     Namespace,
     OAuth,
+    Sandbox,
     Server,
     Snapshot,
     ToolOverride,
@@ -146,8 +147,10 @@ def test_a_tool_that_a_file_cannot_name_is_refused() -> None:
 def test_no_field_of_a_snapshot_is_forgotten() -> None:
     # Whoever adds a field makes this fail, and then teaches ``document`` and ``plan`` to write it.
     known = {
-        Server: "name type command args env cwd url headers description era sharing timeout disabled grant",
+        Server: "name type command args env cwd url headers description era sharing timeout disabled grant sandbox "
+        "guarded owner",  # which no file says
         GrantSpec: "key per flow client_id client_secret scopes",
+        Sandbox: "network read write",
         Namespace: "name servers description prefix tools middlewares",
         Endpoint: "name namespace api_key_auth oauth query_param_auth rate_limit client_rate_limit",
         ToolOverride: "enabled name title description annotations",

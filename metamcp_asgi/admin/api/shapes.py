@@ -80,6 +80,12 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
         Mapping[str, Any] | None, Meta(description="How tokens for it are got; null: as the server asks for.")
     ]
     has_client_secret: bool
+    sandbox: Annotated[
+        Mapping[str, Any] | None,
+        Meta(
+            description="What its process sees besides the system's programs; null: all that the gateway's user does."
+        ),
+    ]
     secrets_readable: Annotated[
         bool, Meta(description="False: their key is missing; set them again, or bring the key back.")
     ] = True
@@ -114,6 +120,7 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
             has_bearer_token=known.bearer_token is not None,
             oauth=row.oauth,
             has_client_secret=known.client_secret is not None,
+            sandbox=row.sandbox,
             secrets_readable=secrets is not None,
             env=known.env if include else UNSET,
             headers=known.headers if include else UNSET,

@@ -80,6 +80,12 @@ class ServerChanges(_Input, frozen=True, kw_only=True):
             description='How tokens for it are got, as in the file: JSON, such as {"grant": "user"}; false for never.'
         ),
     ] = UNSET
+    sandbox: Annotated[
+        dict[str, Any] | bool | None | UnsetType,
+        Meta(
+            description='What its process sees: JSON, such as {"network": true, "read": ["/srv/data"]}; null for all.'
+        ),
+    ] = UNSET
     era: str | UnsetType = UNSET
     sharing: str | UnsetType = UNSET
     timeout: float | UnsetType = UNSET

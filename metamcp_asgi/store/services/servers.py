@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.config.grants import entry_of
+from metamcp_asgi.config.sandbox import document_of_sandbox
 from metamcp_asgi.store.grants import spec_of
 from metamcp_asgi.store.models import Membership, Namespace, Server
 from metamcp_asgi.store.policy import (
@@ -22,6 +23,7 @@ from metamcp_asgi.store.policy import (
     new_owner,
     visible,
 )
+from metamcp_asgi.store.sandbox import sandbox_of
 from metamcp_asgi.store.scope import server_columns
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.services import contents
@@ -48,9 +50,10 @@ _KEYS: Final = {
     "sharing": "sharing",
     "timeout": "timeout",
     "disabled": "disabled",
+    "sandbox": "sandbox",
 }
 """The key in an entry of ``mcpServers`` for each field of the input."""
-_LAUNCHING: Final = ("type", "command", "args", "env", "cwd")
+_LAUNCHING: Final = ("type", "command", "args", "env", "cwd", "sandbox")
 _REACHING: Final = ("url", "headers", "bearerToken", "oauth")
 
 
@@ -183,7 +186,9 @@ def _entry(row: Server, secrets: ServerSecrets) -> dict[str, Any]:
         "disabled": row.disabled,
     }
     if row.type == "stdio":
-        own = {"command": row.command, "args": list(row.args), "env": dict(secrets.env), "cwd": row.cwd}
+        own: dict[str, Any] = {"command": row.command, "args": list(row.args), "env": dict(secrets.env), "cwd": row.cwd}
+        if (sandbox := sandbox_of(row.sandbox)) is not None:
+            own["sandbox"] = document_of_sandbox(sandbox)
     else:
         own = {"url": row.url, "headers": dict(secrets.headers), "bearerToken": secrets.bearer_token}
         if (grant := spec_of(row.oauth, secrets.client_secret, row.name)) is not None:
@@ -201,7 +206,7 @@ def _merged(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
         if field not in values:
             continue
         value = values[field]
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "sandbox":
             # The case of a header's name does not matter, that of a variable does.
             same = str.lower if key == "headers" else str
             mentioned = {same(name) for name in value}
@@ -209,7 +214,7 @@ def _merged(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
             known = before if isinstance(before, dict) else {}
             kept = {name: text for name, text in known.items() if same(name) not in mentioned}
             value = kept | {name: text for name, text in value.items() if text is not None}
-        if value is None or value in ({}, []):
+        if value is None or (value in ({}, []) and key != "sandbox"):
             merged.pop(key, None)
         else:
             merged[key] = value

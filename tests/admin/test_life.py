@@ -124,6 +124,12 @@ async def test_endpoints_and_keys_are_found_by_a_part_of_what_is_shown(any_api: 
         body = {"name": name, "namespaceId": namespaces[index % 2]["id"], "description": f"number {index}"}
         endpoint = await any_api.make("/endpoints", body)
         await any_api.make("/keys", {"name": f"for {name}", "endpointIds": [endpoint["id"]]})
+    assert [each["name"] for each in (await any_api.get("/namespaces/names"))["items"]] == ["all", "some"]
+    named = await any_api.get("/endpoints/names", params={"limit": 2})
+    (last,) = (await any_api.get("/endpoints/names", params={"limit": 2, "after": named["next"]}))["items"]
+    assert {each["name"] for each in (*named["items"], last)} == {"tools-a", "Tools_b", "other"}
+    assert last["ownerId"] == any_api.ids["ada"]
+    assert (await any_api.get("/endpoints/names", key=MEMBER))["items"] == []
     assert (endpoint["namespace"], endpoint["owner"]) == ("all", "ada@example.com")
 
     async def found(path: str, **asked: str) -> list[str]:

@@ -139,7 +139,7 @@ class _Keys:
         if refused is not None and not refused.correctable:
             raise refused
         me = person(request.scope)
-        endpoints = await self._desk.all(request.scope, "listEndpoints")
+        endpoints = await self._desk.all(request.scope, "listEndpointNames")
         return render(
             request.scope,
             "admin/api_keys/form.html",

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, or_, select, tuple_
 
 from metamcp_asgi.store.audit import kind_of
 from metamcp_asgi.store.errors import Conflict, Duplicate, NotFound
@@ -13,7 +13,17 @@ from metamcp_asgi.store.policy import Acting, check_change, may_see, visible
 from metamcp_asgi.store.services.inputs import Invalid
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["assign", "changeable", "check_owner", "check_unique", "check_version", "having", "seen", "seen_all"]
+__all__ = [
+    "assign",
+    "changeable",
+    "check_owner",
+    "check_unique",
+    "check_version",
+    "having",
+    "names",
+    "seen",
+    "seen_all",
+]
 
 Row = TypeVar("Row", Server, Namespace, Endpoint, ApiKey, User)
 OwnedRow = TypeVar("OwnedRow", Server, Namespace, Endpoint, ApiKey)
@@ -36,6 +46,20 @@ async def seen_all(
 ) -> Sequence[Row]:
     """Return the rows that somebody may see, from ``after`` on, ``limit`` at most."""
     return await tx.list(kind, visible(acting, kind), after=after, limit=limit)
+
+
+async def names(
+    tx: Reader,
+    acting: Acting,
+    kind: type[Namespace] | type[Endpoint],
+    after: tuple[Any, ...] | None,
+    limit: int | None,
+) -> Sequence[Any]:
+    """Return id, name and owner of the things that somebody may see, by name, as plain columns: many are read fast."""
+    query = select(kind.id, kind.name, kind.owner_id).where(visible(acting, kind))
+    if after is not None:
+        query = query.where(tuple_(kind.name, kind.id) > tuple_(*after))
+    return (await tx.session.execute(query.order_by(kind.name, kind.id).limit(limit))).all()
 
 
 async def changeable(

@@ -81,7 +81,7 @@ class Editing:
     ) -> Response:
         if refused is not None and not refused.correctable:
             raise refused
-        namespaces = await self._desk.all(request.scope, "listNamespaces")
+        namespaces = await self._desk.all(request.scope, "listNamespaceNames")
         return render(
             request.scope,
             "admin/endpoints/form.html",

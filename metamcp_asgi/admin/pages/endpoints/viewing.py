@@ -99,7 +99,7 @@ class Viewing:
 
     async def _reached(self, scope: Scope, owner: Any) -> list[tuple[str, str]]:
         """Return the namespaces that an endpoint of an owner may publish, as choices."""
-        found = await self._desk.all(scope, "listNamespaces")
+        found = await self._desk.all(scope, "listNamespaceNames")
         return [(str(each.id), each.name) for each in found if reaches(owner, each.owner_id)]
 
 

@@ -25,8 +25,11 @@ from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.store.apply import apply, planned
 from metamcp_asgi.store.errors import Duplicate
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting, User
+from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.repository import SYSTEM, Store
 from metamcp_asgi.store.scope import read_scope
+from metamcp_asgi.store.services import keys
+from metamcp_asgi.store.services.inputs import Rotation
 from tests.command import metamcp
 from tests.databases import SECRET
 from tests.places import BIN
@@ -128,6 +131,21 @@ async def test_what_no_file_can_say_survives_an_apply(store: Store) -> None:
         unsaid = (await read_scope(tx, None)).unsaid
     assert "namespace n: server other is a member that is switched off" in unsaid
     assert "key revoked: is switched off or expires, and left out" in unsaid
+
+
+async def test_a_key_that_was_rotated_is_what_the_file_says_again(store: Store) -> None:
+    text = DOCUMENT["apiKeys"][0]["key"]
+    await applied(store, document())
+    async with store.write(COMMAND_LINE) as tx:
+        key = await tx.find(ApiKey, name="me")
+        assert key is not None
+        _, rotated = await keys.rotate(tx, COMMAND_LINE, key.id, Rotation())
+        assert await keys.of_digest(tx, digest_of(text)) is key
+    assert await applied(store, document()) == [("change", "key", "me")]
+    async with store.read() as tx:
+        found = [await keys.of_digest(tx, digest_of(each)) for each in (text, rotated)]
+    assert [None if each is None else each.id for each in found] == [key.id, None]
+    assert await there(store) == document()
 
 
 async def test_each_owner_has_a_file_of_their_own(store: Store) -> None:

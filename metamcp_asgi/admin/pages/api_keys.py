@@ -96,7 +96,8 @@ class _Keys:
     async def rotate(self, request: Request) -> Response:
         """Give a key another text, and show it."""
         scope, form = request.scope, form_of(request.scope)
-        body = {"graceSeconds": int(form["grace"]) if form["grace"].isdecimal() else form["grace"]}
+        grace = form["grace"]
+        body = {"graceSeconds": int(grace) if grace in dict(_GRACES) else grace}
         try:
             made = await self._desk.ask(scope, "rotateKey", body, ids=request.path_params, version=form["version"])
         except Refused as refused:

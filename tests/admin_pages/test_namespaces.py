@@ -53,8 +53,10 @@ class Api:
 async def api(shared_home: House) -> AsyncIterator[Api]:
     """Ada's API, with the servers `clock` and `web`, which are hers, and `shared`, which is everybody's."""
     ada = Api(await person(shared_home))
-    results = [{"tools": [{**each, "inputSchema": {"type": "object"}} for each in it]} for it in (CLOCK, CLOCK[:2])]
-    answers = [[{"jsonrpc": "2.0", "result": result}] for result in results]
+    answers = [
+        [{"jsonrpc": "2.0", "result": {"tools": [{**each, "inputSchema": {"type": "object"}} for each in tools]}}]
+        for tools in (CLOCK, CLOCK[:2])
+    ]
     await ada.server("clock", {"replies": {"tools/list": answers}}, description="Tells the time")
     await ada.server("web", {"tools": ["get", "now"]})
     await ada.server("shared", {}, ownerId=None)
@@ -265,7 +267,7 @@ async def test_a_member_sees_what_is_public_and_changes_only_what_is_theirs(shar
     assert 'value="mels"' in made.text
 
 
-async def test_pages_are_quick_with_many_servers_and_tools(shared_home: House, api: Api) -> None:
+async def test_pages_are_quick_with_thousands_of_tools(shared_home: House, api: Api) -> None:
     await api.server("huge", {"tools": [f"tool{number:04}" for number in range(5000)]})
     made = await namespace(api, "huge", "huge", "clock", "web")
     for path in ("/namespaces", f"/namespaces/{made['id']}", f"/namespaces/{made['id']}?search=tool49"):
@@ -274,5 +276,5 @@ async def test_pages_are_quick_with_many_servers_and_tools(shared_home: House, a
             began = time.process_time()
             assert (await api.person.get(path)).status_code == 200
             spent.append(time.process_time() - began)
-        assert min(spent) < 0.1, (path, spent)  # of the browser without a screen, too
-        print(path, min(spent))
+        # It takes some 30 ms where nothing else runs; a test must not fail on a machine that is slow or busy.
+        assert min(spent) < 0.3, (path, spent)

@@ -15,6 +15,7 @@ from metamcp_asgi.config.snapshot import TransportKind
 from metamcp_asgi.store import models
 from metamcp_asgi.store.compile import named
 from metamcp_asgi.store.services import namespaces
+from metamcp_asgi.store.services.inputs import Member as Given
 from metamcp_asgi.store.services.inputs import NamespaceChanges, NewNamespace
 from metamcp_asgi.store.transaction import Reader, place_of
 
@@ -128,25 +129,23 @@ async def _switch_server(ask: Ask, given: MemberChange) -> Reply:
 async def _members(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         row = await namespaces.get(tx, ask.caller, ask.id)
-        places = await namespaces.members(tx, ask.caller, ask.id)
-        found = await tx.list(models.Server, models.Server.id.in_([place.server_id for place in places]))
-    servers = {server.id: server for server in found}
-    health = {server.id: health_of(ask.aggregator, server, ask.caller) for server in found}
-    items = [
-        NamespaceMember(
-            server_id=place.server_id,
-            name=servers[place.server_id].name,
-            description=servers[place.server_id].description,
-            type=servers[place.server_id].type,
-            owner_id=servers[place.server_id].owner_id,
-            active=place.active,
-            state=health[place.server_id].state,
-            error=health[place.server_id].error,
-            tools=health[place.server_id].tools,
-        )
-        for place in places
-    ]
-    return Reply(body=Members(items=items), version=row.version)
+        places = await namespaces.places(tx, ask.caller, ask.id)
+    return Reply(body=Members(items=[_member(ask, place) for place in places]), version=row.version)
+
+
+def _member(ask: Ask, place: namespaces.Place) -> NamespaceMember:
+    health = health_of(ask.aggregator, place, ask.caller)
+    return NamespaceMember(
+        server_id=place.id,
+        name=place.name,
+        description=place.description,
+        type=place.type,
+        owner_id=place.owner_id,
+        active=place.active,
+        state=health.state,
+        error=health.error,
+        tools=health.tools,
+    )
 
 
 async def _candidates(ask: Ask) -> Reply:
@@ -169,9 +168,7 @@ async def _middlewares(ask: Ask) -> Reply:
 
 
 async def _shown(tx: Reader, rows: Sequence[models.Namespace], ask: Ask | None = None) -> list[Namespace]:
-    members: dict[uuid.UUID, list[models.Membership]] = {row.id: [] for row in rows}
-    for member in await tx.list(models.Membership, models.Membership.namespace_id.in_(members)):
-        members[member.namespace_id].append(member)
+    members = await namespaces.listed(tx, [row.id for row in rows])
     if ask is None or not included(ask, DETAILS):
         return [Namespace.of(row, members[row.id]) for row in rows]
     details = await namespaces.details(tx, ask.caller, rows)
@@ -200,7 +197,7 @@ def _offered(ask: Ask, details: namespaces.Details) -> dict[uuid.UUID, Collectio
 
 def _number(
     row: models.Namespace,
-    members: Sequence[models.Membership],
+    members: Sequence[Given],
     offered: Mapping[uuid.UUID, Collection[str]],
     details: namespaces.Details,
 ) -> int:

@@ -15,6 +15,7 @@ from metamcp_asgi.aggregate.catalogue import Catalogue, Entry
 from metamcp_asgi.store import models
 from metamcp_asgi.store.compile import named
 from metamcp_asgi.store.policy import Acting
+from metamcp_asgi.store.services.namespaces import Place
 
 __all__ = ["Health", "ServerHealth", "State", "Tool", "ToolPage", "catalogue_of", "health_of", "says", "tool_of"]
 
@@ -63,12 +64,12 @@ class ToolPage(Page, frozen=True, kw_only=True, rename="camel"):
     error: str
 
 
-def catalogue_of(aggregator: Aggregator | None, row: models.Server) -> Catalogue | None:
+def catalogue_of(aggregator: Aggregator | None, row: models.Server | Place) -> Catalogue | None:
     """Return the running catalogue of a server; ``None`` while it is disabled, or not yet taken over."""
     return None if aggregator is None else aggregator.catalogues.get(named(row.name, row.owner_id))
 
 
-def health_of(aggregator: Aggregator | None, row: models.Server, caller: Acting) -> ServerHealth:
+def health_of(aggregator: Aggregator | None, row: models.Server | Place, caller: Acting) -> ServerHealth:
     """Return how a server does, as somebody may know it."""
     catalogue = catalogue_of(aggregator, row)
     if row.disabled or catalogue is None:

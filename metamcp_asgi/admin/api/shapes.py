@@ -15,6 +15,7 @@ from metamcp_asgi.config.snapshot import ClientStrategy, EraChoice, PrefixRule, 
 from metamcp_asgi.store import models
 from metamcp_asgi.store.oauth_columns import oauth_document
 from metamcp_asgi.store.secrets import ServerSecrets
+from metamcp_asgi.store.services.inputs import Member as Given
 
 __all__ = [
     "AuditEntry",
@@ -157,7 +158,7 @@ class Namespace(Owned, frozen=True, kw_only=True, rename="camel"):
     endpoints: int | UnsetType = UNSET
 
     @classmethod
-    def of(cls, row: models.Namespace, members: Sequence[models.Membership], **more: Any) -> "Namespace":
+    def of(cls, row: models.Namespace, members: Sequence[Given], **more: Any) -> "Namespace":
         """Return a namespace as it is shown, with its members in their order, and with ``more`` of its fields."""
         return cls(
             **owned(row),

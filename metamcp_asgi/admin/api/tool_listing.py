@@ -15,8 +15,8 @@ from metamcp_asgi.admin.api.running import catalogue_of, says
 from metamcp_asgi.admin.api.tool_shapes import Counts, NamespaceTool, NamespaceToolPage
 from metamcp_asgi.aggregate.catalogue import Entry
 from metamcp_asgi.protocol.names import qualify
-from metamcp_asgi.store import models
-from metamcp_asgi.store.services import tools
+from metamcp_asgi.store.services import namespaces, tools
+from metamcp_asgi.store.services.namespaces import Place
 from metamcp_asgi.store.transaction import Reader
 
 __all__ = ["QUERY", "list_tools", "offered_of", "servers_of"]
@@ -38,7 +38,7 @@ async def list_tools(ask: Ask) -> Reply:
     """Return a page of the tools of a namespace that are asked for, and how many there are of each sort."""
     async with ask.store.read() as tx:
         briefs = await tools.briefs(tx, ask.caller, ask.id)
-        servers = await servers_of(tx, ask.id)
+        servers = await servers_of(tx, ask)
         offered = offered_of(ask, servers)
         counts, wanted = _chosen(ask, servers, offered, briefs)
         shown, following = page_of(wanted[: ask.limit + 1], ask.limit, lambda place: place)
@@ -50,7 +50,7 @@ async def list_tools(ask: Ask) -> Reply:
 
 def _chosen(
     ask: Ask,
-    servers: Mapping[UUID, models.Server],
+    servers: Mapping[UUID, Place],
     offered: Mapping[UUID, Mapping[str, Entry]],
     briefs: Mapping[tuple[UUID, str], tools.Brief],
 ) -> tuple[Counts, list[tuple[str, str, UUID]]]:
@@ -74,10 +74,12 @@ def _chosen(
             off += is_off
             overridden += is_changed
             missing += entry is None
-            fits = {"off": is_off, "on": not is_off, "overridden": is_changed, "missing": entry is None}
             if (
                 only not in (None, identity)
-                or (show is not None and not fits[show])
+                or (show == "off" and not is_off)
+                or (show == "on" and is_off)
+                or (show == "overridden" and not is_changed)
+                or (show == "missing" and entry is not None)
                 or (search and not _has(search, row.name, tool, brief, entry))
             ):
                 continue
@@ -96,14 +98,16 @@ def _has(search: str, server: str, tool: str, brief: tools.Brief | None, entry: 
     return any(search in word.casefold() for word in words if word) or (entry is not None and says(entry, search))
 
 
-async def servers_of(tx: Reader, namespace: uuid.UUID) -> dict[uuid.UUID, models.Server]:
-    """Return the servers of a namespace by their ids."""
-    members = await tx.list(models.Membership, models.Membership.namespace_id == namespace)
-    rows = await tx.list(models.Server, models.Server.id.in_([member.server_id for member in members]))
-    return {row.id: row for row in rows}
+async def servers_of(tx: Reader, ask: Ask) -> dict[uuid.UUID, Place]:
+    """Return the servers of the namespace that is asked for in their order, by their ids.
+
+    Raises:
+        NotFound: There is no such namespace that the caller may see.
+    """
+    return {place.id: place for place in await namespaces.places(tx, ask.caller, ask.id)}
 
 
-def offered_of(ask: Ask, servers: Mapping[uuid.UUID, models.Server]) -> dict[uuid.UUID, dict[str, Entry]]:
+def offered_of(ask: Ask, servers: Mapping[uuid.UUID, Place]) -> dict[uuid.UUID, dict[str, Entry]]:
     """Return the tools that each server offers now, in their order."""
     offered: dict[uuid.UUID, dict[str, Entry]] = {}
     for identity, row in servers.items():

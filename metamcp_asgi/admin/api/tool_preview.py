@@ -19,6 +19,7 @@ from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import NotFound
 from metamcp_asgi.store.services import namespaces, tools
 from metamcp_asgi.store.services.inputs import Invalid, ToolChanges
+from metamcp_asgi.store.services.namespaces import Place
 from metamcp_asgi.store.transaction import Reader
 
 __all__ = ["entry_of", "found_tool", "line_of", "preview_tool"]
@@ -55,19 +56,17 @@ async def preview_tool(ask: Ask, given: ToolChanges) -> Reply:
 
 
 async def line_of(
-    tx: Reader, ask: Ask, planned: Namespace, server: models.Server, given: ToolChanges
+    tx: Reader, ask: Ask, planned: Namespace, server: Place, given: ToolChanges
 ) -> tuple[bool, tuple[str, Item] | None]:
     """Return whether a tool's server takes part, and the tool's published name and line of ``tools/list``.
 
     Raises:
         Invalid: Another tool has the name that it is given.
     """
-    places = await namespaces.members(tx, ask.caller, ask.id)
-    servers = await servers_of(tx, ask.id)
     running = [
         catalogue
-        for place in places
-        if place.active and (catalogue := catalogue_of(ask.aggregator, servers[place.server_id])) is not None
+        for place in await namespaces.places(tx, ask.caller, ask.id)
+        if place.active and (catalogue := catalogue_of(ask.aggregator, place)) is not None
     ]
     active = any(catalogue.server.name == server.name for catalogue in running)
     found = tool_of(planned, running, server.name, ask.ids["tool"])
@@ -80,21 +79,20 @@ async def line_of(
     return active, found
 
 
-async def found_tool(tx: Reader, ask: Ask) -> tuple[models.Server, models.ToolSetting | None]:
+async def found_tool(tx: Reader, ask: Ask) -> tuple[Place, models.ToolSetting | None]:
     """Return the server of the tool that is asked for, and what is set of the tool, if anything is.
 
     Raises:
         NotFound: There is no such namespace that the caller may see, or it does not have the server.
     """
-    await namespaces.get(tx, ask.caller, ask.id)
-    server = (await servers_of(tx, ask.id)).get(ask.ids["server"])
+    server = (await servers_of(tx, ask)).get(ask.ids["server"])
     if server is None:
         raise NotFound("server", f"{ask.ids['server']} in this namespace")
     row = await tx.find(models.ToolSetting, namespace_id=ask.id, server_id=server.id, tool=ask.ids["tool"])
     return server, row
 
 
-def entry_of(ask: Ask, server: models.Server, tool: str) -> Entry | None:
+def entry_of(ask: Ask, server: Place, tool: str) -> Entry | None:
     """Return what a server offers now under a name, if it does."""
     catalogue = catalogue_of(ask.aggregator, server)
     return None if catalogue is None else catalogue.find_tool(tool)

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import msgspec
 from msgspec import Meta, Struct
 
-from metamcp_asgi.admin.api.running import tool_of
 from metamcp_asgi.admin.api.shapes import Page, Shape
 from metamcp_asgi.aggregate.catalogue import Entry
 from metamcp_asgi.store import models
+from metamcp_asgi.store.services.namespaces import Place
 
 __all__ = ["Counts", "NamespaceTool", "NamespaceToolPage", "Own", "Preview", "Switch", "Switched"]
 
@@ -27,8 +28,12 @@ class Own(Shape, frozen=True, kw_only=True, rename="camel"):
     @classmethod
     def of(cls, entry: Entry) -> "Own":
         """Return what a server says of a tool."""
-        tool = tool_of(entry)
-        return cls(title=tool.title, description=tool.description, annotations=tool.annotations)
+        # Not the schemas, which are the most of it: there may be thousands of tools.
+        title, description, annotations = (
+            msgspec.json.decode(entry.members[name]) if name in entry.members else None
+            for name in ("title", "description", "annotations")
+        )
+        return cls(title=_text(title), description=_text(description), annotations=annotations)
 
 
 class NamespaceTool(Shape, frozen=True, kw_only=True, rename="camel"):
@@ -50,9 +55,7 @@ class NamespaceTool(Shape, frozen=True, kw_only=True, rename="camel"):
     own: Own | None = None
 
     @classmethod
-    def of(
-        cls, server: models.Server, tool: str, row: models.ToolSetting | None, entry: Entry | None
-    ) -> "NamespaceTool":
+    def of(cls, server: Place, tool: str, row: models.ToolSetting | None, entry: Entry | None) -> "NamespaceTool":
         """Return a tool as it is shown.
 
         Args:
@@ -116,3 +119,7 @@ class Preview(Shape, frozen=True, kw_only=True, rename="camel"):
     modern: Any
     legacy: Any
     later: bool
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -12,8 +12,9 @@ from metamcp_asgi.admin.api.tool_preview import entry_of, found_tool, line_of, p
 from metamcp_asgi.admin.api.tool_shapes import NamespaceTool, NamespaceToolPage, Preview, Switch, Switched
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import NotFound
-from metamcp_asgi.store.services import namespaces, tools
+from metamcp_asgi.store.services import tools
 from metamcp_asgi.store.services.inputs import ToolChanges
+from metamcp_asgi.store.services.namespaces import Place
 from metamcp_asgi.store.transaction import Writer
 
 __all__ = ["OPERATIONS"]
@@ -47,8 +48,7 @@ async def _clear(ask: Ask) -> Reply:
 
 async def _switch(ask: Ask, given: Switch) -> Reply:
     async with ask.store.read() if given.dry_run else ask.store.write(ask.caller) as tx:
-        await namespaces.get(tx, ask.caller, ask.id)
-        servers = await servers_of(tx, ask.id)
+        servers = await servers_of(tx, ask)
         offered = offered_of(ask, servers)
         asked = (ask.caller, ask.id, given.pattern, given.enabled, offered)
         if isinstance(tx, Writer):
@@ -64,7 +64,7 @@ async def _switch(ask: Ask, given: Switch) -> Reply:
     return Reply(body=Switched(items=items))
 
 
-def _reply(ask: Ask, server: models.Server, row: models.ToolSetting | None) -> Reply:
+def _reply(ask: Ask, server: Place, row: models.ToolSetting | None) -> Reply:
     tool = ask.ids["tool"]
     entry = entry_of(ask, server, tool)
     if row is None and entry is None:

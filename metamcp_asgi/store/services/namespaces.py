@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import func, or_, select
@@ -19,7 +19,21 @@ from metamcp_asgi.store.services.rows import assign, changeable, check_owner, ch
 from metamcp_asgi.store.services.settings import rules
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["Details", "candidates", "create", "delete", "details", "get", "list_", "members", "switch_server", "update"]
+__all__ = [
+    "Details",
+    "Place",
+    "candidates",
+    "create",
+    "delete",
+    "details",
+    "get",
+    "list_",
+    "listed",
+    "members",
+    "places",
+    "switch_server",
+    "update",
+]
 
 
 async def get(tx: Reader, acting: Acting, identity: uuid.UUID) -> Namespace:
@@ -52,6 +66,48 @@ async def members(tx: Reader, acting: Acting, identity: uuid.UUID) -> Sequence[M
     """
     await seen(tx, acting, Namespace, identity)
     return await tx.list(Membership, Membership.namespace_id == identity)
+
+
+class Place(NamedTuple):
+    """A server of a namespace, in short, of which there may be hundreds; ``active``: whether it takes part there."""
+
+    id: uuid.UUID
+    name: str
+    description: str
+    type: snapshot.TransportKind
+    owner_id: uuid.UUID | None
+    disabled: bool
+    active: bool
+
+
+async def places(tx: Reader, acting: Acting, identity: uuid.UUID) -> list[Place]:
+    """Return the servers of a namespace in their order, without what only they themselves need to know.
+
+    Raises:
+        NotFound: There is no such namespace that they may see.
+    """
+    await seen(tx, acting, Namespace, identity)
+    columns = [getattr(Server, field) for field in Place._fields if field != "active"]
+    query = (
+        select(*columns, Membership.active)
+        .join(Membership, Membership.server_id == Server.id)
+        .where(Membership.namespace_id == identity)
+        .order_by(Membership.position, Membership.id)
+    )
+    return [Place._make(row) for row in await tx.session.execute(query)]
+
+
+async def listed(tx: Reader, these: Collection[uuid.UUID]) -> dict[uuid.UUID, list[Member]]:
+    """Return the lists of the servers of these namespaces, in their order."""
+    found: dict[uuid.UUID, list[Member]] = {identity: [] for identity in these}
+    query = (
+        select(Membership.namespace_id, Membership.server_id, Membership.active)
+        .where(Membership.namespace_id.in_(these))
+        .order_by(Membership.position, Membership.id)
+    )
+    for namespace, server, active in await tx.session.execute(query):
+        found[namespace].append(Member(server_id=server, active=active))
+    return found
 
 
 class Details(Struct, frozen=True):

@@ -186,11 +186,12 @@ async def switching(
         and fnmatchcase(qualify(inside.servers[key[0]].name, key[1]), pattern)
         and (inside.tools[key].enabled if key in inside.tools else True) != enabled
     ]
-    there = {key: contents.override_of(inside.tools[key]) if key in inside.tools else {} for key in fitting}
-    wanted: dict[tuple[uuid.UUID, str], dict[str, Any]] = {
-        key: {**override, "enabled": enabled} for key, override in there.items()
-    }
-    inside.check(row.name, contents.entry_of(row), overrides=wanted)
+    if enabled:  # what is switched off takes no name from anything
+        there = {key: contents.override_of(inside.tools[key]) if key in inside.tools else {} for key in fitting}
+        wanted: dict[tuple[uuid.UUID, str], dict[str, Any]] = {
+            key: {**override, "enabled": True} for key, override in there.items()
+        }
+        inside.check(row.name, contents.entry_of(row), overrides=wanted)
     return [(*key, inside.tools.get(key)) for key in fitting]
 
 

@@ -16,7 +16,7 @@ from metamcp_asgi.pages.render import render, to
 __all__ = ["answer", "detail", "routes"]
 
 _TOOLS: Final = 50
-_MEMBERS: Final = 50
+_MEMBERS: Final = 25
 _ENDPOINTS: Final = 20
 _SHOWN: Final = {
     "": N_("All"),

@@ -173,7 +173,6 @@ async def _shown(
         version=tool.version if version is None else version,
         may=changeable(scope, namespace),
         path=f"{PATH}/{namespace.id}",
-        focus=False,
     )
 
 

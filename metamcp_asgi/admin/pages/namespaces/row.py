@@ -38,5 +38,4 @@ async def row(desk: Desk, scope: Scope, ids: Mapping[str, Any], notice: str = ""
         may=changeable(scope, namespace),
         path=f"{PATH}/{namespace.id}",
         notice=notice,
-        focus=True,
     )

@@ -312,8 +312,8 @@ class TestNamespaces:
 
         async def members() -> list[tuple[uuid.UUID, bool]]:
             async with people.store.read() as tx:
-                found = await namespaces.members(tx, people.bob, namespace.id)
-                return [(member.server_id, member.active) for member in found]
+                found = await namespaces.places(tx, people.bob, namespace.id)
+                return [(place.id, place.active) for place in found]
 
         assert await members() == [(rows[2].id, True), (rows[0].id, False)]
         listed = [Member(server_id=rows[0].id), Member(server_id=rows[1].id)]

@@ -29,7 +29,6 @@ __all__ = [
     "get",
     "list_",
     "listed",
-    "members",
     "places",
     "switch_server",
     "update",
@@ -56,16 +55,6 @@ async def list_(
     """Return the namespaces that somebody may see, by name; of these, those with ``search`` in name or description."""
     found = () if search is None else (having(search, Namespace.name, Namespace.description),)
     return await tx.list(Namespace, visible(acting, Namespace), *found, after=after, limit=limit)
-
-
-async def members(tx: Reader, acting: Acting, identity: uuid.UUID) -> Sequence[Membership]:
-    """Return the places of a namespace's servers, in order.
-
-    Raises:
-        NotFound: There is no such namespace that they may see.
-    """
-    await seen(tx, acting, Namespace, identity)
-    return await tx.list(Membership, Membership.namespace_id == identity)
 
 
 class Place(NamedTuple):

@@ -258,14 +258,16 @@ async def test_an_endpoint_is_tried_on_a_phone_by_being_signed_in(browser: Brows
         await picture(page, "inspector-choose-phone")
         await page.get_by_role("link", name="lab", exact=True).click()
         await page.get_by_label("Revision of MCP").select_option("2025-06-18")
-        await page.get_by_role("button", name="Connect", exact=True).click()
+        # The session's own stream, on which the test waits for news.
+        async with page.expect_response(lambda answer: answer.request.method == "GET" and "/connect/" in answer.url):
+            await page.get_by_role("button", name="Connect", exact=True).click()
         seen = Inspector(page)
         await seen.start("modern__ask", topic="sleet")
         await seen.answer("A word for sleet?", "Send", word="grey")
         await seen.result("sleet: grey")
         await picture(page, "inspector-phone")
         laboratory.modern.add_tool(lambda: "here", "arrived")
-        await laboratory.bus.publish(ToolsListChanged())  # which is told on the session's own stream
+        await laboratory.bus.publish(ToolsListChanged())
         await expect(seen.notices.get_by_text("tools/list_changed")).to_be_visible()
         await seen.start("modern__arrived")
         await seen.result("here")

@@ -145,10 +145,11 @@ def test_a_tool_that_a_file_cannot_name_is_refused() -> None:
 
 
 def test_no_field_of_a_snapshot_is_forgotten() -> None:
-    # Whoever adds a field makes this fail, and then teaches ``document`` and ``plan`` to write it.
+    # Whoever adds a field makes this fail, and then teaches ``document`` and ``plan`` to write it. ``guarded`` and
+    # ``owner`` are of none: they say whose the server is, and what a file has is the operator's.
     known = {
         Server: "name type command args env cwd url headers description era sharing timeout disabled grant sandbox "
-        "guarded owner",  # which no file says
+        "guarded owner",
         GrantSpec: "key per flow client_id client_secret scopes",
         Sandbox: "network read write",
         Namespace: "name servers description prefix tools middlewares",

@@ -44,6 +44,7 @@ class Inspector {
     place("ping").addEventListener("click", () => this.#do(() => this.#ping()));
     place("level").addEventListener("change", () => this.#do(() => this.#session.setLevel(place("level").value)));
     window.addEventListener("pagehide", () => this.#session?.close());
+    place("connect").disabled = false; // from now on it does what it says
   }
 
   async connect(revision) {

@@ -36,6 +36,16 @@ def either_era_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def sse_urls() -> Iterator[tuple[str, str]]:
+    """URLs of the two over HTTP+SSE."""
+    with (
+        running([BIN / "python", "-m", EVERYTHING, "sse"], r"^ready (\S+)", EVERYTHING_PATH) as (_, everything),
+        running([BIN / "python", "-m", EITHER_ERA, "sse"], r"^ready (\S+)", EVERYTHING_PATH) as (_, either_era),
+    ):
+        yield everything[1], either_era[1]
+
+
+@pytest.fixture(scope="session")
 def publish(gateway: StartGateway, request: pytest.FixtureRequest) -> Iterator[Publish]:
     """Starts gateways; in front of more than one process, every request has a connection of its own."""
     with contextlib.ExitStack() as stack:

@@ -1,6 +1,6 @@
 """The everything-server, with tools that ask in either era, for the legs that cross from one era to the other.
 
-    python -m tests.conformance.either_era [stdio]
+    python -m tests.conformance.either_era [stdio | sse]
 
 Of the tools that ask something, the SDK's own server has some that only do so in the manner of a legacy revision, in
 the middle of a call, and others that only do so in that of 2026-07-28, by an unfinished result. Spoken to in the other

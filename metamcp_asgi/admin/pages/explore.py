@@ -17,7 +17,6 @@ __all__ = ["PATHS", "routes"]
 PATHS: Final = ("/search",)
 _ANSWER: Final = "answer."
 """What the field of an answer begins with."""
-_NOTICES: Final = {"added": N_("The server was added.")}
 
 
 def routes(desk: Desk) -> list[BaseRoute]:
@@ -38,7 +37,6 @@ def routes(desk: Desk) -> list[BaseRoute]:
             search=asked["search"] or "",
             registry=desk.registry.host,
             fault=fault,
-            notice=_NOTICES.get(request.query_params.get("done", ""), ""),
         )
 
     async def add(request: Request) -> Response:
@@ -55,14 +53,14 @@ def routes(desk: Desk) -> list[BaseRoute]:
             body |= {"name": form["server"].strip(), "description": form["description"], "answers": answers}
             body |= {"ownerId": None} if "public" in form else {}
             try:
-                await desk.ask(scope, "addRegistryServer", body)
+                made = (await desk.ask(scope, "addRegistryServer", body)).body
             except Refused as error:
                 # Whether somebody may add it is told where they typed what they would lose.
                 if not error.correctable and error.status not in (403, 502):
                     raise
                 refused = error
             else:
-                return to(scope, "/search", done="added")
+                return to(scope, f"/mcp-servers/{made.id}", done="created")
         return render(
             scope,
             "admin/explore/add.html",

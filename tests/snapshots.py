@@ -156,7 +156,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     keys = {}
     for name, digest in draw(st.dictionaries(SOME, st.binary(min_size=32, max_size=32), max_size=3)).items():
         opened = st.none() | st.frozensets(st.sampled_from(sorted(endpoints) or ["-"]), max_size=2 if endpoints else 0)
-        keys[digest] = Key(digest, Principal(id=f"key:{name}", kind="key", name=name), draw(opened))
+        keys[digest] = Key(digest, Principal.of_key(name, name, digest), draw(opened))
     return Snapshot(
         servers={name: draw(servers(name)) for name in names}, namespaces=namespaces, endpoints=endpoints, keys=keys
     )

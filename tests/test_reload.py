@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.conftest import RunningGateway, serve
 from tests.processes import Program
@@ -251,13 +252,14 @@ async def test_a_revoked_key_is_refused_at_once(tmp_path):
         assert await ada.text("a__echo") == "{}"
 
 
-async def test_the_stream_of_a_revoked_key_ends(tmp_path):
+@pytest.mark.parametrize("others", [{"bob": BOB}, {"bob": BOB, "ada": "sk_mt_" + "n" * 64}], ids=["revoked", "rotated"])
+async def test_the_stream_of_a_key_that_is_good_no_longer_ends(tmp_path, others):
     """What it still told would be what its holder may no longer know."""
     async with running(tmp_path, published("one", ada=ADA, bob=BOB)) as r:
         ada = r.client("one", ADA)
         await ada.tools()
         async with ada.listening() as changes:
-            after = published("one", bob=BOB)
+            after = published("one", **others)
             after["mcpServers"]["b"] = stdio()
             after["namespaces"]["n"]["servers"].append("b")
             await r.save(after)

@@ -104,7 +104,7 @@ def compile_keys(node: Node, endpoints: Collection[str]) -> dict[bytes, Key]:
                 raise entry.at(field).error(f"is the same as at {paths[value]}; each key needs its own")
             paths[value] = f"{entry.path}.{field}"
         # By its name, so that a rotated key keeps its principal, and with it the sessions that are bound to that.
-        principal = Principal(id=f"key:{given['name']}", kind="key", name=given["name"])
+        principal = Principal.of_key(given["name"], given["name"], digest)
         keys[digest] = Key(digest=digest, principal=principal, endpoints=given.get("endpoints"))
     return keys
 

@@ -216,8 +216,9 @@ class Principal(Struct, frozen=True):
 
     ``address`` is that of a stranger, where it is known: of what strangers share, each address has a part.
 
-    The rest is of those who came with an access token: its ``issuer``, empty for ours, the ``grant`` that it is of,
-    and its ``scopes``; ``None`` for everybody else, of whom no scope is asked.
+    ``grant`` is what let them in: what an access token is of, or which text of a key, which may be rotated, it was.
+    The rest is of those who came with an access token: its ``issuer``, empty for ours, and its ``scopes``; ``None`` for
+    everybody else, of whom no scope is asked.
     """
 
     id: str
@@ -228,6 +229,18 @@ class Principal(Struct, frozen=True):
     issuer: str = ""
     grant: str = ""
     scopes: frozenset[str] | None = None
+
+    @classmethod
+    def of_key(cls, identity: str, name: str, digest: bytes, user: str | None = None) -> "Principal":
+        """Return who comes with a key.
+
+        Args:
+            identity: The key's id, which outlasts its rotation.
+            name: The key's name.
+            digest: The digest of the text that is presented.
+            user: The id of the key's owner.
+        """
+        return cls(id=f"key:{identity}", kind="key", name=name, user=user, grant=digest[:8].hex())
 
 
 ANONYMOUS = Principal(id="anonymous", kind="anonymous")
@@ -275,7 +288,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
                 return False
             # What a foreign issuer takes back is known when its next token comes.
             return bool(principal.issuer) or self.lets(endpoint, principal)
-        opened = self._opened.get(principal.id, ())
+        opened = self._opened.get((principal.id, principal.grant), ())
         return any(endpoints is None or endpoint in endpoints for endpoints in opened)
 
     def lets(self, endpoint: str, principal: Principal) -> bool:
@@ -283,11 +296,11 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
         return principal.grant not in self.revoked and endpoint in self.people.get(principal.id, ())
 
     @cached_property
-    def _opened(self) -> Mapping[str, Sequence[frozenset[str] | None]]:
-        """What the keys of each principal open; every stream that is open asks after a swap."""
-        opened: dict[str, list[frozenset[str] | None]] = {}
+    def _opened(self) -> Mapping[tuple[str, str], Sequence[frozenset[str] | None]]:
+        """What the texts of the keys of each principal open; every stream that is open asks after a swap."""
+        opened: dict[tuple[str, str], list[frozenset[str] | None]] = {}
         for key in self.keys.values():
-            opened.setdefault(key.principal.id, []).append(key.endpoints)
+            opened.setdefault((key.principal.id, key.principal.grant), []).append(key.endpoints)
         return opened
 
 

@@ -60,14 +60,14 @@ class EndpointRow(Struct, frozen=True, kw_only=True):
 
 
 class KeyRow(Struct, frozen=True, kw_only=True):
-    """A key; ``endpoints`` are the ids that it is restricted to, ``previous`` the digest before and its end."""
+    """A key; ``endpoints`` are the ids that it is restricted to, ``previous`` the text before, until its end."""
 
     owner: uuid.UUID | None
     digest: bytes
     principal: Principal
     endpoints: frozenset[uuid.UUID] | None
     expires_at: datetime | None
-    previous: tuple[bytes, datetime] | None = None
+    previous: tuple[bytes, Principal, datetime] | None = None
 
 
 class ClientRow(Struct, frozen=True, kw_only=True):
@@ -120,10 +120,10 @@ class Compiler:
                     continue
                 expiry = key.expires_at if expiry is None else min(expiry, key.expires_at)
             keys[key.digest] = made = self._key(identity, key, opened, endpoints)
-            if key.previous is not None and key.previous[1] > now:
-                digest, until = key.previous
-                # The same principal, so that sessions outlast the rotation; never in the place of a key of today.
-                keys.setdefault(digest, replace(made, digest=digest))
+            if key.previous is not None and key.previous[2] > now:
+                digest, principal, until = key.previous
+                # The same id, so that sessions outlast the rotation; never in the place of a key of today.
+                keys.setdefault(digest, replace(made, digest=digest, principal=principal))
                 expiry = until if expiry is None else min(expiry, until)
         snapshot = Snapshot(
             servers={

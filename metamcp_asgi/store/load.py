@@ -268,10 +268,14 @@ def _key(row: Row[Any]) -> KeyRow:
     return KeyRow(
         owner=row.owner_id,
         digest=row.digest,
-        principal=snapshot.Principal(
-            id=f"key:{row.id}", kind="key", name=row.name, user=None if row.owner_id is None else str(row.owner_id)
-        ),
+        principal=_principal(row, row.digest),
         endpoints=None if row.endpoint_ids is None else frozenset(map(uuid.UUID, row.endpoint_ids)),
         expires_at=row.expires_at,
-        previous=None if row.previous_digest is None else (row.previous_digest, row.previous_until),
+        previous=None
+        if row.previous_digest is None
+        else (row.previous_digest, _principal(row, row.previous_digest), row.previous_until),
     )
+
+
+def _principal(row: Row[Any], digest: bytes) -> snapshot.Principal:
+    return snapshot.Principal.of_key(str(row.id), row.name, digest, None if row.owner_id is None else str(row.owner_id))

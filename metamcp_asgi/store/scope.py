@@ -222,4 +222,4 @@ def _endpoint(row: Endpoint, namespace: str) -> compiled.Endpoint:
 
 def _key(row: ApiKey, endpoints: dict[str, str]) -> compiled.Key:
     opened = None if row.endpoint_ids is None else frozenset(endpoints[i] for i in row.endpoint_ids if i in endpoints)
-    return compiled.Key(row.digest, Principal(id=f"key:{row.name}", kind="key", name=row.name), opened)
+    return compiled.Key(row.digest, Principal.of_key(row.name, row.name, row.digest), opened)

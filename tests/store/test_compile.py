@@ -268,6 +268,22 @@ async def test_one_change_leaves_all_else_as_it_is(store: Store) -> None:
     assert ids
 
 
+async def test_the_text_before_a_rotation_is_the_same_principal_and_admits_nobody_after_its_time(store: Store) -> None:
+    await one_of_each(store)
+    async with store.write(SYSTEM) as tx:
+        row = await tx.find(ApiKey, name="laptop")
+        assert row is not None
+        row.previous_until = NOW + timedelta(seconds=1)
+    loader = Loader()
+    during = await compiled(store, loader)
+    today, before = (during.keys[digest_of(text)] for text in ("sk_mt_laptop", "sk_mt_before"))
+    assert (before.principal.id, before.endpoints) == (today.principal.id, today.endpoints)
+    after = await compiled(store, loader, NOW + timedelta(seconds=1))
+    assert digest_of("sk_mt_before") not in after.keys
+    admitted = [(each.admits("tools", key.principal)) for each in (during, after) for key in (today, before)]
+    assert admitted == [True, True, True, False]
+
+
 async def test_who_was_away_for_long_reads_everything(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metamcp_asgi.store.repository._KEPT_CHANGES", 3)
     loader = Loader()

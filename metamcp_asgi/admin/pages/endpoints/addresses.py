@@ -91,7 +91,7 @@ def snippets(endpoint: Endpoint, base: str) -> list[Snippet]:
         Snippet("VS Code", N_(".vscode/mcp.json, or MCP: Open User Configuration"), _vs_code(name, url, bool(headers))),
         Snippet(
             "Open WebUI",
-            N_("Admin Settings, External Tools, Add Connection"),
+            N_("Admin Settings, External Tools, + (Add Server)"),
             rows=[("Type", "MCP (Streamable HTTP)"), ("URL", url), ("Auth", auth), *key],
         ),
     ]

@@ -84,10 +84,16 @@ def in_args(args: Sequence[str]) -> Iterator[tuple[Span, ...]]:
 
 
 def in_url(url: str) -> tuple[Span, ...]:
-    """Return the parts of a URL that look like secrets: parameters by name or form, and random steps of its path."""
+    """Return the parts of a URL that are secrets, or look like it.
+
+    A password, parameters by name or form, and random steps of its path.
+    """
     parts = urlsplit(url)
     query = url.find("?") if parts.query else len(url)
-    found = [Span(*step.span(), "url") for step in re.finditer(r"(?<=/)[^/?#]+", url[:query]) if _issued(step[0])]
+    login = re.match(r"[^:/?#]+://[^/?#@]*?:([^/?#]+)@", url)
+    found = [] if login is None else [Span(*login.span(1), "password")]
+    steps = re.compile(r"(?<=/)[^/?#]+").finditer(url, 0 if login is None else login.end(), query)
+    found += [Span(*step.span(), "url") for step in steps if _issued(step[0])]
     found += [
         Span(*pair.span(2), pair[1])
         for pair in re.finditer(r"(?<=[?&])([^=&#]*)=([^&#]+)", url)

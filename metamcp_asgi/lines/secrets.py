@@ -19,7 +19,7 @@ _PATTERNS: Final = tuple(
         r"(?P<kept>://)[^\s/@\"'<>\\]+(?=@)",
         r"(?i)(?P<kept>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{6,}",
         r"(?P<kept>\b(?:sk_mt_|sk-|mcp_(?:token|code|client|secret|refresh)_))[A-Za-z0-9_-]{8,}",
-        r"(?P<kept>\b)eyJ[A-Za-z0-9_-]{8,1000}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+        r"(?P<kept>(?<![\w-]))eyJ[A-Za-z0-9_-]{8,1000}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
         r"(?i)(?P<kept>[?&](?:api_?key|(?:access_|refresh_|id_)?token|code|client_secret|password|secret|"
         r"sessionid|state|sig|signature)=)[^&\s\"'\\]+",
         rf"(?i)(?P<kept>{_QUOTE}(?:{_SECRET_HEADER}){_QUOTE}\s*[,:]\s*b?{_QUOTE})[^\"'\\]+",

@@ -23,6 +23,7 @@ from metamcp_asgi.store.models import ApiKey, Endpoint, Namespace, Role, Server,
 
 __all__ = [
     "COMMAND_LINE",
+    "LAUNCHING",
     "Acting",
     "Forbidden",
     "Owned",
@@ -80,6 +81,8 @@ class Acting(Actor, frozen=True):
         return self.admin and self.id is None
 
 
+LAUNCHING: Final = ("type", "command", "args", "env", "cwd", "sandbox")
+"""What says of a server which process is started and what that may do, by its names in the configuration file."""
 COMMAND_LINE: Final = Acting(None, "system", "admin")
 """The operator at the machine: the command line, and what is set up at start."""
 

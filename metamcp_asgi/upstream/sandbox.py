@@ -16,7 +16,8 @@ from metamcp_asgi.errors import UpstreamUnavailable
 __all__ = ["boxed"]
 
 SCRATCH_BYTES: Final = 256 * 1024 * 1024
-"""How much each of the empty home and ``/tmp`` may hold, in memory, until the server ends."""
+"""How much each of the empty home, ``/tmp`` and ``/dev/shm`` may hold, in memory, until the server ends."""
+_SCRATCH: Final = "/tmp"  # noqa: S108  # nosec B108 - the box's own, not ours
 _PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr")
 _ETC: Final = (
     "alternatives", "ca-certificates", "group", "host.conf", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
@@ -46,7 +47,7 @@ def boxed(server: Server, env: Mapping[str, str]) -> tuple[str, ...]:
     home = env.get("HOME") or "/nonexistent"
     shown = dict.fromkeys(_existing("read", sandbox.read), "--ro-bind")
     shown |= dict.fromkeys(_existing("write", sandbox.write), "--bind")
-    start = "/tmp"  # noqa: S108 - the box's own
+    start = _SCRATCH
     if server.cwd is not None:
         start = str(Path(server.cwd).expanduser())
         if not _within(start, shown):
@@ -56,7 +57,7 @@ def boxed(server: Server, env: Mapping[str, str]) -> tuple[str, ...]:
     if sandbox.network:
         arguments.append("--share-net")
     arguments += _system()
-    for scratch in dict.fromkeys(("/tmp", home)):  # noqa: S108
+    for scratch in dict.fromkeys((_SCRATCH, home)):
         arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", scratch]
     # What is inside of another folder comes after it, and is not hidden by it.
     for path in sorted(shown, key=lambda path: Path(path).parts):
@@ -96,4 +97,5 @@ def _system() -> Iterator[str]:
             yield from ("--ro-bind", path, path)
     for name in _ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-    yield from ("--proc", "/proc", "--dev", "/dev")
+    yield from ("--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH_BYTES), "--tmpfs", "/dev/shm")  # noqa: S108
+    yield from ("--remount-ro", "/dev")

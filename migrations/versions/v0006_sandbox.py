@@ -19,4 +19,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Go back to the one before."""
+    # The program of that schema would start these servers with all rights.
+    op.execute("UPDATE servers SET disabled = true WHERE sandbox IS NOT NULL")
     op.drop_column("servers", "sandbox")

@@ -294,6 +294,16 @@ async def test_a_member_has_a_configuration_of_their_own_and_no_other(any_api: M
     }
 
 
+async def test_a_member_lets_no_server_out_of_its_sandbox_by_a_document(api: Managed) -> None:
+    boxed = {"name": "boxed", "command": "true", "sandbox": True, "ownerId": api.ids["mel"]}
+    assert (await api.send("POST", "/servers", boxed)).status_code == 201
+    for sandbox in ({"sandbox": {"read": ["/root"]}}, {}):
+        entry = {"mcpServers": {"boxed": {"command": "true", **sandbox}}}
+        for path in ("/apply", "/import?replace=true"):
+            refused = await api.send("POST", path, entry, match="*", key=MEMBER)
+            assert (refused.status_code, "started" in refused.json()["detail"]) == (403, True), (path, refused.text)
+
+
 async def test_nobody_gets_a_key_for_managing_by_a_document(api: Managed) -> None:
     """A key of this name is there, and may manage; a document could give it another text."""
     taken = {**document(), "apiKeys": [{"name": "managing", "key": "sk_mt_another-0123456789"}]}

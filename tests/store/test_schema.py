@@ -15,7 +15,7 @@ from metamcp_asgi.store import schema
 from metamcp_asgi.store.columns import Base
 from metamcp_asgi.store.engine import connect, database_url
 from metamcp_asgi.store.models import ApiKey, Server
-from metamcp_asgi.store.repository import Store
+from metamcp_asgi.store.repository import SYSTEM, Store
 from metamcp_asgi.store.services import keys
 from tests.databases import SECRET
 from tests.store.rows import SECRETS, one_of_each
@@ -87,6 +87,21 @@ async def test_a_key_outlasts_the_way_down_and_up_again_what_it_was_before_does_
         assert await keys.of_digest(tx, digest_of("sk_mt_before")) is None
     assert (key.previous_digest, key.previous_until) == (None, None)
     await store.aclose()
+
+
+async def test_a_server_with_a_sandbox_is_off_where_there_are_none(database: Callable[[], str]) -> None:
+    url = database()
+    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    async with store.write(SYSTEM) as tx:
+        await tx.add(Server(name="boxed", type="stdio", command="true", sandbox={}))
+        await tx.add(Server(name="free", type="stdio", command="true"))
+    await store.aclose()
+    engine = engine_of(url)
+    await schema.downgrade(engine, "0005")
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT name, disabled FROM servers ORDER BY name"))
+        assert [(name, bool(disabled)) for name, disabled in rows] == [("boxed", True), ("free", False)]
+    await engine.dispose()
 
 
 async def test_processes_that_start_together_make_the_schema_once(database: Callable[[], str]) -> None:

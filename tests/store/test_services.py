@@ -122,9 +122,10 @@ class TestServers:
 
     async def test_a_setting_lets_members_start_servers(self, people: People) -> None:
         await people.do(settings.change, people.ada, {"membersMayCreateStdio": True})
-        row = await people.server(people.bob, "shell", url=msgspec.UNSET, command="sh")
+        row = await people.server(people.bob, "shell", url=msgspec.UNSET, command="sh", sandbox=True)
         await people.do(settings.change, people.ada, {"membersMayCreateStdio": None})
-        for changes in ({"command": "bash"}, {"args": ["-c", "id"]}, {"env": {"PATH": "/tmp"}}, {"cwd": "/tmp"}):
+        steps = {"args": ["-c", "id"]}, {"env": {"PATH": "/tmp"}}, {"sandbox": {"write": ["/srv"]}}, {"sandbox": None}
+        for changes in ({"command": "bash"}, {"cwd": "/tmp"}, *steps):
             with pytest.raises(Forbidden) as refused:
                 await people.do(servers.update, people.bob, row.id, ServerChanges(**changes))
             assert refused.value.rule == "create-stdio"

@@ -56,6 +56,8 @@ async def test_a_server_in_a_sandbox_sees_nothing_that_is_not_listed(outside: Pa
         assert await running.text("s__attempt", read=str(outside)) == "", "its home is an empty one"
         assert await running.text("s__attempt", write=str(SCRIPT)) == "Read-only file system"
         assert await running.text("s__attempt", write="/anywhere") == "Read-only file system"
+        assert await running.text("s__attempt", write="/dev/anything") == "Read-only file system"
+        assert await running.text("s__attempt", write="/dev/null") == "done"
         assert await running.text("s__attempt", write="/tmp/scratch") == "done"
         assert await running.text("s__attempt", connect=listening) == "Connection refused"
         assert int(await running.text("s__pid")) < 10, "it does not see other processes"

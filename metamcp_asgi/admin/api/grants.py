@@ -14,6 +14,7 @@ from metamcp_asgi.admin.api.operation import Ask, Operation, Parameter, Reply
 from metamcp_asgi.admin.api.problem import Fault, Problem
 from metamcp_asgi.admin.api.scopes import ID
 from metamcp_asgi.admin.api.shapes import Shape
+from metamcp_asgi.config.servers import docker_internal
 from metamcp_asgi.grants import rows
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import NotFound, SecretsError
@@ -101,7 +102,7 @@ def _grant(tx: Reader, row: models.Server, credential: models.Credential) -> Gra
     tokens = kept.tokens
     expires = tokens.expires if tokens is not None else None
     return Grant(
-        connected=tokens is not None and kept.url == row.url,
+        connected=tokens is not None and kept.url in (row.url, docker_internal(row.url)),
         issuer=kept.client.issuer if kept.client is not None else None,
         scopes=((tokens.scope if tokens is not None else None) or kept.scope or "").split(),
         expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),

@@ -15,7 +15,7 @@ from metamcp_asgi.admin.api.problem import Fault, Problem, pointer_to
 from metamcp_asgi.config.plan import Change
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.store.models import ApiKey, Endpoint, Revision, User
-from metamcp_asgi.store.policy import Acting, check_admin, check_key_scope, check_launch, key_owner
+from metamcp_asgi.store.policy import LAUNCHING, Acting, check_admin, check_key_scope, check_launch, key_owner
 from metamcp_asgi.store.scope import Scope, read_scope
 from metamcp_asgi.store.services.settings import rules
 from metamcp_asgi.store.transaction import Reader
@@ -30,7 +30,6 @@ OWNER: Final = Parameter(
     "Whose things: `public`, `me`, or the id of a user. Admins mean the public ones unless they say otherwise; "
     "members, who may mean their own only, their own.",
 )
-_LAUNCHING: Final = frozenset({"type", "command", "args", "env", "cwd"})
 
 
 async def scope_of(tx: Reader, ask: Ask) -> Scope:
@@ -80,7 +79,7 @@ async def check_changes(tx: Reader, caller: Acting, scope: Scope, wanted: Snapsh
             continue
         if change.kind == "server":
             fields = {field.field.partition(".")[0] for field in change.fields}
-            if wanted.servers[change.name].type == "stdio" and fields & _LAUNCHING:
+            if wanted.servers[change.name].type == "stdio" and not fields.isdisjoint(LAUNCHING):
                 check_launch(caller, allowed)
         elif change.kind == "endpoint":
             other = await tx.find(Endpoint, name=change.name)

@@ -100,6 +100,8 @@ class Desk:
             Refused: It was refused.
         """
         operation = _OPERATIONS[name]
+        if any("\0" in part for part in (ids or {}).values() if isinstance(part, str)):
+            raise Refused(Problem(404, "There is nothing of this name."))
         try:
             ask = Ask(
                 store=await self.store(),

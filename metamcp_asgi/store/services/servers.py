@@ -14,6 +14,7 @@ from metamcp_asgi.config.sandbox import document_of_sandbox
 from metamcp_asgi.store.grants import spec_of
 from metamcp_asgi.store.models import Membership, Namespace, Server
 from metamcp_asgi.store.policy import (
+    LAUNCHING,
     Acting,
     check_change,
     check_launch,
@@ -53,7 +54,6 @@ _KEYS: Final = {
     "sandbox": "sandbox",
 }
 """The key in an entry of ``mcpServers`` for each field of the input."""
-_LAUNCHING: Final = ("type", "command", "args", "env", "cwd", "sandbox")
 _REACHING: Final = ("url", "headers", "bearerToken", "oauth")
 
 
@@ -139,7 +139,7 @@ async def update(
     before = _entry(row, tx.secrets(row))
     entry = _merged(before, values)
     config = server_of(name, entry)
-    if config.type == "stdio" and any(before.get(key) != entry.get(key) for key in _LAUNCHING):
+    if config.type == "stdio" and any(before.get(key) != entry.get(key) for key in LAUNCHING):
         check_launch(acting, await rules(tx))
     if owner != row.owner_id or name != row.name:
         await check_owner(tx, owner)
@@ -200,7 +200,7 @@ def _merged(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     """Return an entry with what was given put into it."""
     merged = dict(entry)
     if "type" in merged and "type" in values and (merged["type"] == "stdio") != _is_stdio(values["type"]):
-        for key in _LAUNCHING + _REACHING:
+        for key in LAUNCHING + _REACHING:
             merged.pop(key, None)
     for field, key in _KEYS.items():
         if field not in values:

@@ -17,7 +17,8 @@ __all__ = ["boxed"]
 
 SCRATCH_BYTES: Final = 256 * 1024 * 1024
 """How much each of the empty home, ``/tmp`` and ``/dev/shm`` may hold, in memory, until the server ends."""
-_SCRATCH: Final = "/tmp"  # noqa: S108  # nosec B108 - the box's own, not ours
+_SCRATCH: Final = "/tmp"  # the box's own, not ours  # noqa: S108  # nosec B108
+_SHARED: Final = "/dev/shm"  # noqa: S108  # nosec B108
 _PROGRAMS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr")
 _ETC: Final = (
     "alternatives", "ca-certificates", "group", "host.conf", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
@@ -97,5 +98,5 @@ def _system() -> Iterator[str]:
             yield from ("--ro-bind", path, path)
     for name in _ETC:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-    yield from ("--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH_BYTES), "--tmpfs", "/dev/shm")  # noqa: S108
+    yield from ("--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH_BYTES), "--tmpfs", _SHARED)
     yield from ("--remount-ro", "/dev")

@@ -20,7 +20,6 @@ LEGACY, MODERN = REVISIONS = ("2025-11-25", "2026-07-28")
 
 # By leg: how many processes the gateway has, and the server that each revision of the suite's client is led to.
 LEGS: dict[str, tuple[int, dict[str, str]]] = {
-    "one process, same era": (1, {LEGACY: "legacy", MODERN: "modern"}),
     "two workers, same era": (2, {LEGACY: "legacy", MODERN: "modern"}),
     "two workers, other era": (2, {LEGACY: "crossing-modern", MODERN: "crossing-legacy"}),
     "two workers, modern stdio": (2, {LEGACY: "stdio", MODERN: "stdio"}),

@@ -94,7 +94,8 @@ class Registry:
         try:
             told = read(body)
         except Unreadable as error:
-            raise RegistryFailed(f"{self.host} answered with something else than a registry does: {error}") from None
+            reason = f"the registry {self.host} answered with something else than a registry does: {error}"
+            raise RegistryFailed(reason) from None
         if len(self._kept) >= MOST_KEPT:
             del self._kept[next(iter(self._kept))]
         self._kept.pop(path, None)
@@ -110,14 +111,14 @@ class Registry:
         try:
             answer = await fetcher.fetch(self.url + path, max_bytes=MAX_BYTES)
         except OutwardRefused as error:
-            reason = f"{self.host} may not be asked: {error}; METAMCP_OUTWARD_ALLOWED names what may be"
+            reason = f"the registry {self.host} may not be asked: {error}; METAMCP_OUTWARD_ALLOWED names what may be"
             raise RegistryFailed(reason) from None
         except OutwardFailed as error:
-            raise RegistryFailed(str(error)) from None
+            raise RegistryFailed(f"the registry {error}") from None
         finally:
             await fetcher.aclose()
         if answer.status == 404:
-            raise RegistryFailed(f"{self.host} has no such server", found=False)
+            raise RegistryFailed(f"the registry {self.host} has no such server", found=False)
         if answer.status != 200:
-            raise RegistryFailed(f"{self.host} answered with {answer.status}")
+            raise RegistryFailed(f"the registry {self.host} answered with {answer.status}")
         return answer.body

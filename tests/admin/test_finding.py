@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from metamcp_asgi.admin.api.application import OPERATIONS
 from tests.admin.managed import MEMBER, Managed
 from tests.admin.test_life import NOWHERE
 
@@ -98,3 +99,12 @@ async def test_servers_are_exported_for_other_programs_without_their_secrets(api
     assert list((await api.get("/servers/export?owner=public"))["mcpServers"]) == ["tool", "web"]
     assert (await api.send("GET", "/servers/export", key=MEMBER)).status_code == 409
     assert list((await api.get("/servers/export?owner=me", key=MEMBER))["mcpServers"]) == ["web"]
+
+
+async def test_no_list_searches_for_a_nul(api: Managed) -> None:
+    namespace = await api.make("/namespaces", {"name": "all"})
+    lists = [each.path for each in OPERATIONS if any(parameter.name == "search" for parameter in each.query)]
+    assert len(lists) > 7
+    for path in lists:
+        answer = await api.send("GET", path.replace("{id:uuid}", namespace["id"]), params={"search": "a\0b"})
+        assert (path, answer.status_code) == (path, 422)  # which PostgreSQL would fail at

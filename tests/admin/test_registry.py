@@ -38,4 +38,4 @@ async def test_a_server_of_a_registry_is_found_and_added(tmp_path: Path) -> None
         assert (await api.send("GET", "/registry", key=None)).status_code == 401
         served.broken = (500, b"")
         away = await api.send("GET", "/registry", params={"search": "away"})
-        assert (away.status_code, away.json()["detail"]) == (502, "127.0.0.1 answered with 500.")
+        assert (away.status_code, away.json()["detail"]) == (502, "The registry 127.0.0.1 answered with 500.")

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from metamcp_asgi.admin.api.operation import PAGED, WORDS, Ask, Operation, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Parameter, Reply, page_of, searching
 from metamcp_asgi.admin.api.shapes import Endpoint, EndpointPage
 from metamcp_asgi.store import models
 from metamcp_asgi.store.services import endpoints, users
@@ -20,7 +20,7 @@ async def _list(ask: Ask) -> Reply:
             tx,
             ask.caller,
             namespace=ask.query[_NAMESPACE.name],
-            search=ask.query[_SEARCH.name],
+            search=ask.search,
             after=ask.after(str, uuid.UUID),
             limit=ask.limit + 1,
         )
@@ -64,7 +64,6 @@ async def _shown(tx: Reader, rows: Sequence[models.Endpoint]) -> list[Endpoint]:
 
 
 _NAMESPACE: Final = Parameter("namespace", uuid.UUID, "Only those that publish the namespace of this id.")
-_SEARCH: Final = Parameter("search", WORDS, "Only those whose name or description has this in it.")
 _PATH: Final = "/endpoints/{id:uuid}"
 
 OPERATIONS = (
@@ -75,7 +74,7 @@ OPERATIONS = (
         summary="List endpoints.",
         run=_list,
         gives=EndpointPage,
-        query=(*PAGED, _NAMESPACE, _SEARCH),
+        query=(*PAGED, _NAMESPACE, searching("name or description")),
     ),
     Operation(
         method="POST",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta
 from sqlalchemy import ColumnElement
 
-from metamcp_asgi.admin.api.operation import Ask, Parameter
+from metamcp_asgi.admin.api.operation import Ask, Parameter, searching
 from metamcp_asgi.admin.api.problem import Fault, Problem
 from metamcp_asgi.admin.api.running import health_of
 from metamcp_asgi.admin.api.scopes import OWNER
@@ -19,14 +19,13 @@ from metamcp_asgi.store import models
 from metamcp_asgi.store.services import servers
 from metamcp_asgi.store.transaction import Reader, place_of
 
-__all__ = ["FOUND_BY", "IDS", "OWNED_BY", "SEARCH", "found", "ids_of", "owned_by"]
+__all__ = ["FOUND_BY", "IDS", "OWNED_BY", "found", "ids_of", "owned_by"]
 
-SEARCH: Final = Parameter("search", Annotated[str, Meta(max_length=200)], "A part of it, in capitals or not.")
 IDS: Final = Parameter("ids", Annotated[str, Meta(max_length=8000)], "Only of these servers: ids, divided by commas.")
 OWNED_BY: Final = Parameter("owner", OWNER.kind, "Whose: `public`, `me`, or the id of a user.")
 _STATE: Final = Parameter("state", Literal["disabled", "starting", "ready", "failed"], "How they do now.")
 FOUND_BY: Final = (
-    Parameter(SEARCH.name, SEARCH.kind, "A part of name, description, command, arguments or URL, in capitals or not."),
+    searching("name, description, command, arguments or URL"),
     _STATE,
     OWNED_BY,
 )
@@ -90,7 +89,7 @@ def _owner(ask: Ask) -> tuple[uuid.UUID | None] | None:
 
 def _fitting(ask: Ask) -> Callable[[models.Server], bool] | None:
     """Return what tells whether a server is asked for; ``None``: all are."""
-    text = (ask.query[SEARCH.name] or "").strip().casefold()
+    text = (ask.search or "").casefold()
     state, whose = ask.query[_STATE.name], _owner(ask)
     if state is not None and ask.aggregator is None:
         reason = "only a running gateway can tell it"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from metamcp_asgi.admin.api.key_shapes import Key, KeyMade, KeyPage
-from metamcp_asgi.admin.api.operation import PAGED, WORDS, Ask, Operation, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of, searching
 from metamcp_asgi.store import models
 from metamcp_asgi.store.services import keys, users
 from metamcp_asgi.store.services.inputs import KeyChanges, NewKey, Rotation
@@ -17,7 +17,7 @@ __all__ = ["OPERATIONS"]
 async def _list(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         after = ask.after(str, uuid.UUID)
-        rows = await keys.list_(tx, ask.caller, search=ask.query[_SEARCH.name], after=after, limit=ask.limit + 1)
+        rows = await keys.list_(tx, ask.caller, search=ask.search, after=after, limit=ask.limit + 1)
         rows, following = page_of(rows, ask.limit, place_of)
         known = await _known(tx, rows)
     return Reply(body=KeyPage(items=[Key.of(row, *known) for row in rows], next=following), next=following)
@@ -64,7 +64,6 @@ async def _known(tx: Reader, rows: Sequence[models.ApiKey]) -> tuple[Any, Any]:
     return await users.emails(tx, {row.owner_id for row in rows}), {str(row.id): row.name for row in endpoints}
 
 
-_SEARCH: Final = Parameter("search", WORDS, "Only those whose name or beginning has this in it.")
 _PATH: Final = "/keys/{id:uuid}"
 
 OPERATIONS = (
@@ -75,7 +74,7 @@ OPERATIONS = (
         summary="List API keys.",
         run=_list,
         gives=KeyPage,
-        query=(*PAGED, _SEARCH),
+        query=(*PAGED, searching("name or beginning")),
     ),
     Operation(
         method="POST",

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from metamcp_asgi.admin.api.access import included
-from metamcp_asgi.admin.api.operation import PAGED, SEARCH, Ask, Operation, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Parameter, Reply, page_of, searching
 from metamcp_asgi.admin.api.running import State, health_of
 from metamcp_asgi.admin.api.shapes import Namespace, NamespacePage, Page, Shape
 from metamcp_asgi.aggregate.middleware.registry import known
@@ -83,7 +83,7 @@ class MemberChange(Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
 
 async def _list(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
-        after, search = ask.after(str, uuid.UUID), ask.query["search"]
+        after, search = ask.after(str, uuid.UUID), ask.search
         rows = await namespaces.list_(tx, ask.caller, search=search, after=after, limit=ask.limit + 1)
         rows, following = page_of(rows, ask.limit, place_of)
         body = NamespacePage(items=await _shown(tx, rows, ask), next=following)
@@ -150,7 +150,7 @@ def _member(ask: Ask, place: namespaces.Place) -> NamespaceMember:
 
 async def _candidates(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
-        after, search = ask.after(str, uuid.UUID), ask.query["search"]
+        after, search = ask.after(str, uuid.UUID), ask.search
         rows = await namespaces.candidates(tx, ask.caller, ask.id, search=search, after=after, limit=ask.limit + 1)
     rows, following = page_of(rows, ask.limit, place_of)
     items = [
@@ -217,7 +217,7 @@ OPERATIONS = (
         summary="List namespaces.",
         run=_list,
         gives=NamespacePage,
-        query=(*PAGED, SEARCH, DETAILS),
+        query=(*PAGED, searching("name or description"), DETAILS),
     ),
     Operation(
         method="POST",
@@ -280,7 +280,7 @@ OPERATIONS = (
         name="listCandidates",
         run=_candidates,
         gives=CandidatePage,
-        query=(*PAGED, SEARCH),
+        query=(*PAGED, searching("name or description")),
         summary="List the servers that could be added to a namespace.",
     ),
     Operation(

@@ -9,7 +9,7 @@ from metamcp_asgi.admin.api.oauth_shapes import (
     OAuthClientMade,
     OAuthClientPage,
 )
-from metamcp_asgi.admin.api.operation import PAGED, WORDS, Ask, Operation, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Parameter, Reply, page_of, searching
 from metamcp_asgi.store.services import oauth, users
 from metamcp_asgi.store.services.inputs import NewOAuthClient
 from metamcp_asgi.store.transaction import place_of
@@ -20,7 +20,7 @@ __all__ = ["OPERATIONS"]
 async def _clients(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         after = ask.after(str, uuid.UUID)
-        rows = await oauth.clients(tx, ask.caller, search=ask.query["search"], after=after, limit=ask.limit + 1)
+        rows = await oauth.clients(tx, ask.caller, search=ask.search, after=after, limit=ask.limit + 1)
         rows, following = page_of(rows, ask.limit, place_of)
         emails = await users.emails(tx, {row.owner_id for row in rows})
     items = [OAuthClient.of(row, emails) for row in rows]
@@ -65,7 +65,7 @@ OPERATIONS = (
         summary="List OAuth clients.",
         run=_clients,
         gives=OAuthClientPage,
-        query=(*PAGED, Parameter("search", WORDS, "Only those whose name or client id has this in it.")),
+        query=(*PAGED, searching("name or client id")),
     ),
     Operation(
         method="POST",

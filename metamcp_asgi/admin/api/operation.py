@@ -26,7 +26,6 @@ __all__ = [
     "AFTER",
     "LIMIT",
     "PAGED",
-    "SEARCH",
     "SECRETS",
     "WORDS",
     "Ask",
@@ -36,6 +35,7 @@ __all__ = [
     "Reply",
     "entity_tag",
     "page_of",
+    "searching",
 ]
 
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
@@ -56,7 +56,6 @@ AFTER: Final = Parameter("after", Annotated[str, Meta(max_length=2000)], "The `n
 PAGED: Final = (LIMIT, AFTER)
 WORDS: Final = Annotated[str, Meta(max_length=200, pattern=r"^[^\0]*$")]
 """What is searched for; PostgreSQL takes no NUL."""
-SEARCH: Final = Parameter("search", WORDS, "Only what has this text in its name or description.")
 SECRETS: Final = Parameter("secrets", str, "`include`: show secrets, too; for keys of admins.")
 
 
@@ -182,6 +181,11 @@ class Ask(Struct, frozen=True, kw_only=True):
         limit: int = self.query["limit"]
         return limit
 
+    @property
+    def search(self) -> str | None:
+        """The text that is searched for (``searching``); ``None``: none is."""
+        return (self.query["search"] or "").strip() or None
+
     def next_page(self, path: str, cursor: str) -> str:
         """Return the URL reference of the next page."""
         query = {name: value for name, value in self.query.items() if value is not None} | {"after": cursor}
@@ -238,6 +242,15 @@ def page_of(
     shown = items[:limit]
     cursor = base64.urlsafe_b64encode(msgspec.json.encode(place(shown[-1]))).rstrip(b"=")
     return shown, cursor.decode()
+
+
+def searching(what: str) -> Parameter:
+    """Return the parameter of a list that can be searched, of which ``Ask.search`` is the value.
+
+    Args:
+        what: Where the text is looked for: ``name or description``.
+    """
+    return Parameter("search", WORDS, f"Only what has this text in its {what}, in capitals or not.")
 
 
 def entity_tag(version: int | str) -> bytes:

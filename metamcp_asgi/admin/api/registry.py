@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from metamcp_asgi.admin.api.operation import WORDS, Ask, Operation, Parameter, Reply
+from metamcp_asgi.admin.api.operation import Ask, Operation, Parameter, Reply, searching
 from metamcp_asgi.admin.api.problem import Fault, Problem, pointer_to, sentence
 from metamcp_asgi.admin.api.shapes import Page, Server, Shape
 from metamcp_asgi.registry import ways
@@ -109,7 +109,7 @@ class NewRegistryServer(Struct, frozen=True, kw_only=True, rename="camel", forbi
 
 async def _search(ask: Ask) -> Reply:
     try:
-        page = await _registry(ask).search(ask.query["search"] or "", after=ask.query["after"], limit=ask.limit)
+        page = await _registry(ask).search(ask.search or "", after=ask.query["after"], limit=ask.limit)
     except RegistryFailed as error:
         raise _problem(error) from None
     items = [RegistryServer.of(listed) for listed in page.servers]
@@ -175,7 +175,7 @@ OPERATIONS = (
         run=_search,
         gives=RegistryPage,
         query=(
-            Parameter("search", WORDS, "A part of their names."),
+            searching("name"),
             _LIMIT,
             Parameter("after", _Cursor, "The `next` of the page before."),
         ),

@@ -8,8 +8,8 @@ from typing import Any
 from msgspec import UNSET, structs
 
 from metamcp_asgi.admin.api.access import note_shown, secrets_included
-from metamcp_asgi.admin.api.finding import FOUND_BY, IDS, SEARCH, found, ids_of
-from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of
+from metamcp_asgi.admin.api.finding import FOUND_BY, IDS, found, ids_of
+from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of, searching
 from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, says, tool_of
 from metamcp_asgi.admin.api.shapes import Server, ServerPage, shown_args, shown_url
 from metamcp_asgi.config.sensitive import MASK
@@ -76,7 +76,7 @@ async def _tools(ask: Ask) -> Reply:
     catalogue = catalogue_of(ask.aggregator, row)
     entries = catalogue.lists["tools/list"].entries if catalogue is not None and catalogue.lists is not None else ()
     after = ask.after(str)
-    text = (ask.query[SEARCH.name] or "").strip().casefold()
+    text = (ask.search or "").casefold()
     wanted = [entry for entry in entries if (after is None or entry.key > after[0]) and (not text or says(entry, text))]
     shown, following = page_of(wanted[: ask.limit + 1], ask.limit, lambda entry: (entry.key,))
     items = [tool_of(entry) for entry in shown]
@@ -222,7 +222,7 @@ OPERATIONS = (
         name="listServerTools",
         run=_tools,
         gives=ToolPage,
-        query=(*PAGED, SEARCH),
+        query=(*PAGED, searching("name, title or description")),
         running=True,
         summary="List the tools that a server offers now, in its own names.",
     ),

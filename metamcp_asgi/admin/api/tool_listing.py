@@ -5,12 +5,10 @@ Looks at every tool, of which there may be thousands, but reads only those of th
 
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 from uuid import UUID
 
-from msgspec import Meta
-
-from metamcp_asgi.admin.api.operation import PAGED, Ask, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Parameter, Reply, page_of, searching
 from metamcp_asgi.admin.api.running import catalogue_of, says
 from metamcp_asgi.admin.api.tool_shapes import Counts, NamespaceTool, NamespaceToolPage
 from metamcp_asgi.aggregate.catalogue import Entry
@@ -23,7 +21,7 @@ __all__ = ["QUERY", "list_tools", "offered_of", "servers_of"]
 
 QUERY: Final = (
     *PAGED,
-    Parameter("search", Annotated[str, Meta(max_length=200)], "Only what has this text in names, title, description."),
+    searching("names, title or description"),
     Parameter("server", UUID, "Only the tools of the server of this id."),
     Parameter(
         "show",
@@ -56,7 +54,7 @@ def _chosen(
 ) -> tuple[Counts, list[tuple[str, str, UUID]]]:
     """Return how many tools there are, and the places of those that were asked for, from ``after`` on."""
     after, only, show = ask.after(str, str, UUID), ask.query["server"], ask.query["show"]
-    search = (ask.query["search"] or "").strip().casefold()
+    search = (ask.search or "").casefold()
     extra: dict[UUID, list[str]] = {}
     for server, tool in briefs:
         if server in servers and tool not in offered[server]:

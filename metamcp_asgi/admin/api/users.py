@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from metamcp_asgi.admin.api.operation import PAGED, WORDS, Ask, Operation, Parameter, Reply, page_of
+from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of, searching
 from metamcp_asgi.admin.api.shapes import Shape, User, UserPage
 from metamcp_asgi.store import models
 from metamcp_asgi.store.services import users
@@ -62,7 +62,7 @@ async def _me(ask: Ask) -> Reply:
 async def _list(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         after = ask.after(str, uuid.UUID)
-        rows = await users.list_(tx, ask.caller, search=ask.query["search"], after=after, limit=ask.limit + 1)
+        rows = await users.list_(tx, ask.caller, search=ask.search, after=after, limit=ask.limit + 1)
     rows, following = page_of(rows, ask.limit, place_of)
     return Reply(body=UserPage(items=[User.of(row) for row in rows], next=following), next=following)
 
@@ -114,7 +114,7 @@ OPERATIONS = (
         summary="List users; members see themselves.",
         run=_list,
         gives=UserPage,
-        query=(*PAGED, Parameter("search", WORDS, "Only those whose email or name has this in it.")),
+        query=(*PAGED, searching("email or name")),
     ),
     Operation(
         method="POST",

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement
 
 from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.store.columns import now
@@ -19,7 +19,7 @@ from metamcp_asgi.store.oauth_models import OAuthGrant
 from metamcp_asgi.store.policy import Acting, key_owner
 from metamcp_asgi.store.services.fragments import short_text
 from metamcp_asgi.store.services.inputs import Invalid, NewOAuthClient
-from metamcp_asgi.store.services.rows import check_owner, check_version
+from metamcp_asgi.store.services.rows import check_owner, check_version, having
 from metamcp_asgi.store.transaction import Reader, Writer
 
 __all__ = ["clients", "create_client", "delete_client", "grants", "revoke_grant"]
@@ -39,8 +39,7 @@ async def clients(
     """
     where: list[ColumnElement[bool]] = [] if acting.admin else [OAuthClient.owner_id == acting.id]
     if search:
-        named = (OAuthClient.name, OAuthClient.client_id)
-        where.append(or_(*(column.icontains(search, autoescape=True) for column in named)))
+        where.append(having(search, OAuthClient.name, OAuthClient.client_id))
     return await tx.list(OAuthClient, *where, after=after, limit=limit)
 
 

@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import or_
-
 from metamcp_asgi.store.consequences import names_gone_with
 from metamcp_asgi.store.errors import NotFound
 from metamcp_asgi.store.models import User
@@ -27,7 +25,7 @@ from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import web_sessions
 from metamcp_asgi.store.services.fragments import short_text
 from metamcp_asgi.store.services.inputs import Invalid, NewUser, Unknown, UserChanges, given
-from metamcp_asgi.store.services.rows import assign, check_unique, check_version, seen
+from metamcp_asgi.store.services.rows import assign, check_unique, check_version, having, seen
 from metamcp_asgi.store.services.settings import switches
 from metamcp_asgi.store.transaction import Reader, Writer
 
@@ -92,7 +90,7 @@ async def list_(
     """
     where = [visible(acting, User)]
     if search:
-        where.append(or_(*(column.icontains(search, autoescape=True) for column in (User.email, User.name))))
+        where.append(having(search, User.email, User.name))
     return await tx.list(User, *where, after=after, limit=limit)
 
 

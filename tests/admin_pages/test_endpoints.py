@@ -33,7 +33,7 @@ async def namespaces_made(home: House) -> dict[str, str]:
 async def test_from_nothing_to_what_a_client_is_given(browser: Browser, shared_home: House) -> None:
     await namespaces_made(shared_home)
     async with signed_in(browser, shared_home, permissions=["clipboard-read", "clipboard-write"]) as page:
-        await page.get_by_role("link", name="Endpoints").click()
+        await page.get_by_role("link", name="Endpoints").first.click()
         await expect(page.get_by_text("There are no endpoints yet.")).to_be_visible()
         await page.get_by_role("link", name="Add an endpoint").click()
         await page.get_by_label("Name", exact=True).fill("not a name")

@@ -37,7 +37,7 @@ async def made(home: House, name: str) -> Server:
 async def test_a_package_is_found_and_added_with_what_it_needs(browser: Browser, scene: tuple[House, Listing]) -> None:
     home, _ = scene
     async with signed_in(browser, home) as page:
-        await page.get_by_role("link", name="Explore").click()
+        await page.get_by_role("link", name="Explore").first.click()
         await expect(page.get_by_role("heading", name="com.example/hosted")).to_be_visible()
         await page.get_by_role("searchbox").fill("weather")
         await page.get_by_role("searchbox").press("Enter")

@@ -59,7 +59,7 @@ async def secretless(page: Page) -> None:
 async def test_a_server_is_added_watched_changed_and_deleted(browser: Browser, home: House) -> None:
     async with signed_in(browser, home) as page:
         page.on("dialog", lambda dialog: dialog.accept())
-        await page.get_by_role("link", name="Servers").click()
+        await page.get_by_role("link", name="Servers").first.click()
         await page.get_by_role("link", name="Add a server").click()
         # Only the fields of the chosen transport are there.
         await page.get_by_label("Streamable HTTP").check()

@@ -1,5 +1,7 @@
 """The overview, the settings and the audit, as an admin and as a member find them."""
 
+import re
+
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -24,6 +26,28 @@ async def test_an_admin_changes_a_setting_and_finds_it_in_the_audit(browser: Bro
         await page.get_by_role("link", name="Audit").click()
         await expect(page.get_by_role("row").filter(has_text="membersMayCreatePublic").first).to_be_visible()
         await picture(page, "audit")
+
+
+async def test_the_overview_leads_to_what_a_new_gateway_needs_next(shared_home: House) -> None:
+    ada = await person(shared_home)
+
+    async def leads() -> list[str]:
+        return re.findall(r'class="button primary" href="([^"]*)"', (await ada.get("/")).text)
+
+    assert await leads() == ["/mcp-servers/new"]
+    server = await ada.manage("POST", "/servers", {"name": "web", "url": "http://127.0.0.1:9/mcp", "disabled": True})
+    assert await leads() == ["/namespaces/new"]
+    members = [{"serverId": server["id"]}]
+    namespace = await ada.manage("POST", "/namespaces", {"name": "all", "servers": members})
+    assert await leads() == ["/endpoints/new"]
+    await ada.manage("POST", "/endpoints", {"name": "all", "namespaceId": namespace["id"]})
+    assert await leads() == ["/api-keys/new"]
+    await ada.manage("POST", "/keys", {"name": "laptop"})
+    assert await leads() == []
+    page = (await ada.get("/")).text
+    assert re.findall(r"<dd>(\d+)</dd>", page) == ["1", "1", "1", "1", "0"], "servers to keys, and no calls yet"
+    assert "What to do next" not in page
+    assert 'href="/mcp-servers?state=disabled"' in page
 
 
 async def test_a_member_is_neither_shown_nor_told_what_is_for_admins(shared_home: House) -> None:

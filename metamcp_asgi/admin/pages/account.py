@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import notice_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.i18n import N_
@@ -48,7 +49,7 @@ class _Account:
             grants=await self._desk.all(scope, "listConsents", {"user": me.id}),
             errors={} if refused is None else refused.fields,
             fault="" if refused is None else refused.text,
-            notice="" if refused is not None else _NOTICES.get(request.query_params.get("done", ""), ""),
+            notice="" if refused is not None else notice_of(request, _NOTICES),
         )
 
     async def name(self, request: Request) -> None:

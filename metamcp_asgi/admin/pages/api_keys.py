@@ -14,13 +14,14 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from metamcp_asgi.admin.api.key_shapes import Key, KeyMade
+from metamcp_asgi.admin.pages.asking import asked_of, changeable, notice_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.pages.forms import Form, form_of
 from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.render import render, to
 from metamcp_asgi.signin.people import person
 from metamcp_asgi.store.columns import now
-from metamcp_asgi.store.policy import key_opens, may_change
+from metamcp_asgi.store.policy import key_opens
 
 __all__ = ["PATHS", "routes"]
 
@@ -46,19 +47,18 @@ class _Keys:
 
     async def listing(self, request: Request, fault: str = "", status: int = 200) -> Response:
         """Show a page of the keys that somebody may see."""
-        scope, me = request.scope, person(request.scope)
-        asked = {"search": request.query_params.get("search", "").strip()}
-        query = {"search": asked["search"] or None, "after": request.query_params.get("after") or None}
-        page = (await self._desk.ask(scope, "listKeys", query=query)).body
+        scope = request.scope
+        asked = asked_of(request, "search", "after")
+        page = (await self._desk.ask(scope, "listKeys", query=asked)).body
         return render(
             scope,
             "admin/api_keys/list.html",
             status=status,
-            rows=[(each, _state(each), may_change(me.acting, each)) for each in page.items],
+            rows=[(each, _state(each), changeable(scope, each)) for each in page.items],
             following=page.next,
             asked=asked,
             fault=fault,
-            notice="" if fault else _notice(request),
+            notice="" if fault else notice_of(request, _NOTICES),
         )
 
     async def create(self, request: Request) -> Response:
@@ -147,7 +147,7 @@ class _Keys:
             status=200 if refused is None else refused.page_status,
             key=key,
             version=version,
-            may=key is None or may_change(me.acting, key),
+            may=key is None or changeable(request.scope, key),
             # Nobody gets the key of somebody else by rotating it.
             rotatable=key is not None and (key.owner_id == me.id or (key.owner_id is None and me.acting.admin)),
             fields=fields,
@@ -217,7 +217,3 @@ def _state(key: Key) -> str:
     if key.disabled:
         return "off"
     return "expired" if key.expires_at is not None and key.expires_at <= now() else "on"
-
-
-def _notice(request: Request) -> str:
-    return _NOTICES.get(request.query_params.get("done", ""), "")

@@ -48,7 +48,7 @@ class Refused(Fault):
     @property
     def page_status(self) -> int:
         """The status of a page that shows the form again: 409 for what somebody else was faster with, else 422."""
-        return 422 if self.status == 422 else 409
+        return 409 if self.status in (409, 412) else 422
 
 
 class Desk:
@@ -93,7 +93,8 @@ class Desk:
             name: The operation's name: ``updateServer``.
             body: What it takes, with the names of the API's JSON.
             ids: The parts of its path.
-            query: Its query parameters, texts being read as in a URL; those left out, or ``None``, have their defaults.
+            query: Its query parameters, texts being read as in a URL; those left out, ``None`` or
+                empty have their defaults.
             version: That of the object as the person saw it; ``None``: whichever there is.
 
         Raises:
@@ -141,7 +142,7 @@ def _query(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
     values = {parameter.name: parameter.default for parameter in operation.query}
     kinds = {parameter.name: parameter.kind for parameter in operation.query}
     for name, value in given.items():
-        if value is None:
+        if value is None or value == "":
             continue
         try:
             values[name] = msgspec.convert(value, kinds[name], strict=False)

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import asked_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.pages.fault import Fault
 from metamcp_asgi.pages.forms import Form, form_of
@@ -23,7 +24,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
     """Return the routes of these pages."""
 
     async def search(request: Request) -> Response:
-        asked = {name: request.query_params.get(name) or None for name in ("search", "after")}
+        asked = asked_of(request, "search", "after")
         page, fault = None, ""
         try:
             page = (await desk.ask(request.scope, "searchRegistry", query=asked)).body
@@ -34,7 +35,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
             request.scope,
             "admin/explore/search.html",
             page=page,
-            search=asked["search"] or "",
+            search=asked["search"],
             registry=desk.registry.host,
             fault=fault,
         )

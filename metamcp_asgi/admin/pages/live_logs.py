@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from metamcp_asgi.admin.api.logs import SHOWN
+from metamcp_asgi.admin.pages.asking import asked_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.pages.fault import Fault
 from metamcp_asgi.pages.i18n import N_
@@ -55,18 +56,18 @@ def routes(desk: Desk) -> list[BaseRoute]:
 
     async def live_logs(request: Request) -> Response:
         scope = request.scope
-        asked = _asked(request)
+        asked = asked_of(request, *_FILTERS)
         since = request.query_params.get("since", "")
-        read = (await desk.ask(scope, "listLogs", query={**asked, "since": since or None})).body
+        read = (await desk.ask(scope, "listLogs", query={**asked, "since": since})).body
         known = {server.name for server in (await desk.ask(scope, "getHealth")).body.servers}
         return render(
             scope,
-            "admin/lines/live_logs.html",
+            "admin/live_logs/live_logs.html",
             lines=read.items[::-1],
             place=read.place,
             lost=False,
             shared=read.shared,
-            asked={name: value or "" for name, value in asked.items()},
+            asked=asked,
             since=since,
             servers=sorted(known | ({asked["server"]} if asked["server"] else set())),
             levels=_LEVELS,
@@ -75,7 +76,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
 
     async def stream(request: Request) -> Response:
         scope = request.scope
-        asked = _asked(request)
+        asked = asked_of(request, *_FILTERS)
         since = request.headers.get("last-event-id") or request.query_params.get("since") or None
         who = person(scope).id
         if streams[who] >= MOST_STREAMS:
@@ -101,10 +102,6 @@ def routes(desk: Desk) -> list[BaseRoute]:
     return [Route("/live-logs", live_logs), Route("/live-logs/stream", stream)]
 
 
-def _asked(request: Request) -> dict[str, str | None]:
-    return {name: request.query_params.get(name) or None for name in _FILTERS}
-
-
 async def _events(desk: Desk, scope: Scope, asked: Mapping[str, Any], since: str | None) -> AsyncIterator[bytes]:
     """Yield the lines that come after a place, each time with the place up to which they are."""
     lines = desk.recent.lines
@@ -118,7 +115,7 @@ async def _events(desk: Desk, scope: Scope, asked: Mapping[str, Any], since: str
         since = read.place
         if read.items:
             values = {"lines": read.items[::-1], "lost": read.lost or len(read.items) == SHOWN}
-            yield _event(since, html("admin/lines/lines.html", visit_of(scope), person(scope), values))
+            yield _event(since, html("admin/live_logs/lines.html", visit_of(scope), person(scope), values))
         for_now = asyncio.timeout_at(min(loop.time() + KEPT_ALIVE, end))
         with contextlib.suppress(TimeoutError):
             async with for_now:

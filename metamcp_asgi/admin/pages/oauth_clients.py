@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import asked_of, notice_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.i18n import N_
@@ -40,24 +41,23 @@ def routes(desk: Desk) -> list[BaseRoute]:
                 visit = visit_of(scope)
                 where = f"{visit.place.origin(scope)}{visit.url('/oauth/token')}"
                 return render(scope, "admin/oauth_clients/made.html", status=201, made=made, token_endpoint=where)
-        asked = {name: request.query_params.get(name) or None for name in ("search", "after")}
+        asked = asked_of(request, "search", "after")
         page = (await desk.ask(scope, "listClients", query=asked)).body
         return render(
             scope,
             "admin/oauth_clients/clients.html",
             status=status,
             page=page,
-            search=asked["search"] or "",
+            search=asked["search"],
             name=form["name"],
             errors=errors,
             fault=fault,
-            notice=_notice(request),
+            notice=notice_of(request, _NOTICES),
         )
 
     async def grants(request: Request) -> Response:
-        asked = {"after": request.query_params.get("after") or None}
-        page = (await desk.ask(request.scope, "listConsents", query=asked)).body
-        return render(request.scope, "admin/oauth_clients/grants.html", page=page, notice=_notice(request))
+        page = (await desk.ask(request.scope, "listConsents", query=asked_of(request, "after"))).body
+        return render(request.scope, "admin/oauth_clients/grants.html", page=page, notice=notice_of(request, _NOTICES))
 
     async def revoke_client(request: Request) -> Response:
         await _removed(request, "deleteClient")
@@ -77,7 +77,3 @@ def routes(desk: Desk) -> list[BaseRoute]:
         Route("/oauth-clients/{id:uuid}/revoke", revoke_client, methods=["POST"]),
         Route(f"{_GRANTS}/{{id:uuid}}/revoke", revoke_grant, methods=["POST"]),
     ]
-
-
-def _notice(request: Request) -> str:
-    return _NOTICES.get(request.query_params.get("done", ""), "")

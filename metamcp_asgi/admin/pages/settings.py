@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import notice_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.i18n import N_
@@ -67,7 +68,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
             settings=[(name, known[name], *_WORDS[name]) for name in _WORDS],
             version=read.version,
             fault=fault,
-            notice=_NOTICES.get(request.query_params.get("done", ""), ""),
+            notice=notice_of(request, _NOTICES),
         )
 
     return [Route("/settings", settings, methods=["GET", "POST"])]

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from metamcp_asgi.admin.api.metrics import CallGroup, CallPoint
+from metamcp_asgi.admin.pages.asking import asked_of
 from metamcp_asgi.admin.pages.charts import HEIGHT, WIDTH, bars, line, scale
 from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.pages.i18n import N_
@@ -26,7 +27,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
     """Return the routes of this page."""
 
     async def statistics(request: Request) -> Response:
-        asked = {name: request.query_params.get(name) or None for name in ("span", "by")}
+        asked = asked_of(request, "span", "by")
         read = (await desk.ask(request.scope, "listMetrics", query=asked)).body
         return render(
             request.scope,

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import asked_of, notice_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.pages.forms import Form, form_of
 from metamcp_asgi.pages.i18n import N_
@@ -55,10 +56,10 @@ class _Pages:
 
     async def listing(self, request: Request) -> Response:
         """Show the users, or those that are searched for."""
-        asked = {name: request.query_params.get(name) or None for name in ("search", "after")}
+        asked = asked_of(request, "search", "after")
         page = (await self._desk.ask(request.scope, "listUsers", query=asked)).body
-        notice = _notice(request)
-        return render(request.scope, "admin/users/list.html", page=page, search=asked["search"] or "", notice=notice)
+        notice = notice_of(request, _NOTICES)
+        return render(request.scope, "admin/users/list.html", page=page, search=asked["search"], notice=notice)
 
     async def new(self, request: Request) -> Response:
         """Show the form of a new user, and add them."""
@@ -138,13 +139,9 @@ class _Pages:
             user=known,
             values=values,
             version=version,
-            notice="" if refused else _notice(request),
+            notice="" if refused else notice_of(request, _NOTICES),
             **_wrong(refused),
         )
-
-
-def _notice(request: Request) -> str:
-    return _NOTICES.get(request.query_params.get("done", ""), "")
 
 
 def _to_be_corrected(refused: Refused) -> Refused:

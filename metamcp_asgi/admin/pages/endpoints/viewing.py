@@ -7,14 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from metamcp_asgi.admin.pages.asking import asked_of, changeable, notice_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.admin.pages.endpoints.addresses import addresses, snippets, with_keys
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.render import render, to
 from metamcp_asgi.pages.visit import visit_of
-from metamcp_asgi.signin.people import person
-from metamcp_asgi.store.policy import may_change, reaches
+from metamcp_asgi.store.policy import reaches
 
 __all__ = ["PATH", "Viewing"]
 
@@ -40,17 +40,16 @@ class Viewing:
     async def listing(self, request: Request) -> Response:
         """Show a page of the endpoints that somebody may see."""
         scope = request.scope
-        asked = {"search": request.query_params.get("search", "").strip()}
-        query = {"search": asked["search"] or None, "after": request.query_params.get("after") or None}
-        page = (await self._desk.ask(scope, "listEndpoints", query=query)).body
+        asked = asked_of(request, "search", "after")
+        page = (await self._desk.ask(scope, "listEndpoints", query=asked)).body
         base = _base(scope)
         return render(
             scope,
             "admin/endpoints/list.html",
-            rows=[(each, f"{base}{each.path}", may_change(person(scope).acting, each)) for each in page.items],
+            rows=[(each, f"{base}{each.path}", changeable(scope, each)) for each in page.items],
             following=page.next,
             asked=asked,
-            notice=_notice(request),
+            notice=notice_of(request, _NOTICES),
         )
 
     async def one(self, request: Request, fault: str = "", status: int = 200) -> Response:
@@ -58,7 +57,7 @@ class Viewing:
         scope, ids = request.scope, request.path_params
         reply = await self._desk.ask(scope, "getEndpoint", ids=ids)
         endpoint, base = reply.body, _base(scope)
-        may = may_change(person(scope).acting, endpoint)
+        may = changeable(scope, endpoint)
         return render(
             scope,
             "admin/endpoints/one.html",
@@ -71,7 +70,7 @@ class Viewing:
             with_keys=with_keys(endpoint, base),
             snippets=snippets(endpoint, base),
             fault=fault,
-            notice="" if fault else _notice(request),
+            notice="" if fault else notice_of(request, _NOTICES),
         )
 
     async def switch(self, request: Request) -> Response:
@@ -106,7 +105,3 @@ class Viewing:
 def _base(scope: Scope) -> str:
     visit = visit_of(scope)
     return visit.place.origin(scope) + visit.base
-
-
-def _notice(request: Request) -> str:
-    return _NOTICES.get(request.query_params.get("done", ""), "")

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from metamcp_asgi import __version__
 from metamcp_asgi.admin.inspection import INSPECT
+from metamcp_asgi.admin.pages.asking import asked_of
 from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.admin.pages.inspector.texts import TEXTS
 from metamcp_asgi.pages.fault import Fault
@@ -45,7 +46,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
         if endpoint := query.get("endpoint"):
             found = (await desk.ask(request.scope, "getEndpoint", ids={"id": _id(endpoint)})).body
             return _page(request, f"endpoints/{found.id}", found.name, N_("Endpoint"))
-        asked = {name: query.get(name) or None for name in ("servers", "endpoints")}
+        asked = asked_of(request, "servers", "endpoints")
         pages = {
             "servers": await desk.ask(request.scope, "listServers", query={"limit": _ROWS, "after": asked["servers"]}),
             "endpoints": await desk.ask(

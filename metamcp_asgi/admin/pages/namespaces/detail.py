@@ -1,6 +1,6 @@
 """One namespace: what it is, its servers, the endpoints that publish it, and a page of its tools."""
 
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import QueryParams
@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import changeable, notice_of
 from metamcp_asgi.admin.pages.desk import Desk
-from metamcp_asgi.admin.pages.namespaces.shown import NOTICES, ONE, PATH, PREFIXES, ShownTool, by_htmx, changeable
+from metamcp_asgi.admin.pages.namespaces.shown import NOTICES, ONE, PATH, PREFIXES, ShownTool, by_htmx
 from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.render import render, to
 
@@ -31,7 +32,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
     """Return the route of the page."""
 
     async def whole(request: Request) -> Response:
-        return await detail(desk, request, notice=NOTICES.get(request.query_params.get("done", ""), ""))
+        return await detail(desk, request, notice=notice_of(request, NOTICES))
 
     return [Route(ONE, whole)]
 
@@ -66,8 +67,7 @@ async def detail(desk: Desk, request: Request, *, notice: str = "", wrong: str =
     asked = {name: query.get(name, "").strip() for name in ("search", "server", "show", "after")}
     asked["server"] = asked["server"] if any(str(each.server_id) == asked["server"] for each in members) else ""
     asked["show"] = asked["show"] if asked["show"] in _SHOWN else ""
-    wanted: dict[str, Any] = {name: value or None for name, value in asked.items()}
-    page = (await desk.ask(scope, "listTools", ids=ids, query={**wanted, "limit": _TOOLS})).body
+    page = (await desk.ask(scope, "listTools", ids=ids, query={**asked, "limit": _TOOLS})).body
     endpoints = (
         await desk.ask(scope, "listEndpoints", query={"namespace": str(namespace.id), "limit": _ENDPOINTS})
     ).body

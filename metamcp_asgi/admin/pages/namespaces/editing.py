@@ -16,7 +16,7 @@ from starlette.types import Scope
 from metamcp_asgi.admin.api.shapes import Namespace
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.admin.pages.namespaces.detail import detail
-from metamcp_asgi.admin.pages.namespaces.shown import ONE, PATH, PREFIXES, gettext, json_fault, status_of
+from metamcp_asgi.admin.pages.namespaces.shown import ONE, PATH, PREFIXES, gettext, json_fault
 from metamcp_asgi.pages.forms import Form, form_of
 from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.render import render, to
@@ -70,7 +70,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
         except Refused as refused:
             if not refused.correctable:
                 raise
-            return await detail(desk, request, wrong=refused.text, status=status_of(refused))
+            return await detail(desk, request, wrong=refused.text, status=refused.page_status)
         return to(scope, PATH, done="deleted")
 
     both = ["GET", "POST"]
@@ -145,7 +145,7 @@ async def _again(
         errors,
         fault=fault,
         version=version,
-        status=refused.status if refused.status == 403 else status_of(refused),
+        status=refused.status if refused.status == 403 else refused.page_status,
     )
 
 

@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import asked_of, notice_of
 from metamcp_asgi.admin.pages.desk import Desk
-from metamcp_asgi.admin.pages.namespaces.shown import PATH, notice
+from metamcp_asgi.admin.pages.namespaces.shown import NOTICES, PATH
 from metamcp_asgi.pages.render import render
 
 __all__ = ["routes"]
@@ -19,9 +20,8 @@ def routes(desk: Desk) -> list[BaseRoute]:
     """Return the routes of the list."""
 
     async def listing(request: Request) -> Response:
-        asked = {name: request.query_params.get(name, "").strip() for name in ("search", "after")}
-        wanted = {name: value or None for name, value in asked.items()}
-        wanted |= {"details": "include", "limit": str(_LIMIT)}
+        asked = asked_of(request, "search", "after")
+        wanted = {**asked, "details": "include", "limit": _LIMIT}
         page = (await desk.ask(request.scope, "listNamespaces", query=wanted)).body
         return render(
             request.scope,
@@ -29,7 +29,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
             page=page,
             search=asked["search"],
             first=not asked["after"],
-            notice=notice(request),
+            notice=notice_of(request, NOTICES),
         )
 
     return [Route(PATH, listing)]

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from metamcp_asgi.admin.pages.asking import asked_of, changeable, notice_of
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.admin.pages.namespaces.detail import answer, detail
-from metamcp_asgi.admin.pages.namespaces.shown import ONE, PATH, changeable, identity, notice, status_of
+from metamcp_asgi.admin.pages.namespaces.shown import NOTICES, ONE, PATH, identity
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.render import render, to
 
@@ -103,7 +104,7 @@ def _action(desk: Desk, act: Callable[[Request], Awaitable[str]]) -> Callable[[R
         except Refused as refused:
             if not refused.correctable:
                 raise
-            return await detail(desk, request, wrong=refused.text, status=status_of(refused))
+            return await detail(desk, request, wrong=refused.text, status=refused.page_status)
         return await answer(desk, request, done)
 
     return page
@@ -112,15 +113,14 @@ def _action(desk: Desk, act: Callable[[Request], Awaitable[str]]) -> Callable[[R
 async def _candidates(
     desk: Desk, request: Request, chosen: list[str] | None = None, refused: Refused | None = None
 ) -> Response:
-    scope, ids, query = request.scope, request.path_params, request.query_params
+    scope, ids = request.scope, request.path_params
     read = await desk.ask(scope, "getNamespace", ids=ids)
-    asked = {name: query.get(name, "").strip() for name in ("search", "after")}
-    wanted: dict[str, Any] = {name: value or None for name, value in asked.items()}
-    page = (await desk.ask(scope, "listCandidates", ids=ids, query={**wanted, "limit": _LIMIT})).body
+    asked = asked_of(request, "search", "after")
+    page = (await desk.ask(scope, "listCandidates", ids=ids, query={**asked, "limit": _LIMIT})).body
     return render(
         scope,
         "admin/namespaces/add.html",
-        status=status_of(refused) if refused is not None else 200,
+        status=refused.page_status if refused is not None else 200,
         namespace=read.body,
         version=read.version,
         path=f"{PATH}/{ids['id']}",
@@ -128,7 +128,7 @@ async def _candidates(
         asked=asked,
         chosen=chosen or [],
         fault=refused.text if refused is not None else "",
-        notice=notice(request),
+        notice=notice_of(request, NOTICES),
     )
 
 

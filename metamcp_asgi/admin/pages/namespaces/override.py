@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from metamcp_asgi.admin.api.tool_shapes import NamespaceTool, Preview
+from metamcp_asgi.admin.pages.asking import changeable
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.admin.pages.namespaces.row import row
 from metamcp_asgi.admin.pages.namespaces.shown import (
@@ -22,11 +23,9 @@ from metamcp_asgi.admin.pages.namespaces.shown import (
     PATH,
     ShownTool,
     by_htmx,
-    changeable,
     gettext,
     identity,
     json_fault,
-    status_of,
 )
 from metamcp_asgi.pages.forms import Form, form_of
 from metamcp_asgi.pages.i18n import N_
@@ -133,7 +132,7 @@ async def _write(
         if not refused.correctable:
             raise
         fault = "" if refused.fields else refused.text
-        version, status = form["version"], status_of(refused)
+        version, status = form["version"], refused.page_status
         fields = _sent(form)
         return await _shown(
             desk, request, known, fields, errors=refused.fields, fault=fault, version=version, status=status

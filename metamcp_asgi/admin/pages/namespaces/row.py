@@ -6,8 +6,9 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Scope
 
+from metamcp_asgi.admin.pages.asking import changeable
 from metamcp_asgi.admin.pages.desk import Desk, Refused
-from metamcp_asgi.admin.pages.namespaces.shown import PATH, ShownTool, changeable
+from metamcp_asgi.admin.pages.namespaces.shown import PATH, ShownTool
 from metamcp_asgi.pages.render import render
 
 __all__ = ["row"]

@@ -10,12 +10,10 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from metamcp_asgi.admin.api.tool_shapes import NamespaceTool
-from metamcp_asgi.admin.pages.desk import Refused
+from metamcp_asgi.admin.pages.hints import hints_of
 from metamcp_asgi.pages.fault import Fault
 from metamcp_asgi.pages.i18n import N_, translations
 from metamcp_asgi.pages.visit import visit_of
-from metamcp_asgi.signin.people import person
-from metamcp_asgi.store.policy import may_change
 
 __all__ = [
     "NOTICES",
@@ -24,12 +22,9 @@ __all__ = [
     "PREFIXES",
     "ShownTool",
     "by_htmx",
-    "changeable",
     "gettext",
     "identity",
     "json_fault",
-    "notice",
-    "status_of",
 ]
 
 PATH: Final = "/namespaces"
@@ -57,12 +52,6 @@ PREFIXES: Final = {
     "never": N_("Never"),
 }
 """When a published name has its server before it."""
-_HINTS: Final = (
-    ("readOnlyHint", N_("reads only"), "good"),
-    ("destructiveHint", N_("may destroy"), "bad"),
-    ("idempotentHint", N_("repeatable"), ""),
-    ("openWorldHint", N_("reaches outside"), ""),
-)
 
 
 class ShownTool(Struct, frozen=True):
@@ -83,8 +72,7 @@ class ShownTool(Struct, frozen=True):
         """Return a tool as a list shows it."""
         own = tool.own
         notes = own.annotations if own is not None and isinstance(own.annotations, dict) else {}
-        notes = {**notes, **(tool.annotations or {})}
-        badges = [(text, look) for name, text, look in _HINTS if notes.get(name) is True]
+        badges = hints_of({**notes, **(tool.annotations or {})})
         if any(value is not None for value in (tool.name, tool.title, tool.description, tool.annotations)):
             badges.insert(0, (N_("overridden"), "changed"))
         if not tool.offered:
@@ -93,21 +81,6 @@ class ShownTool(Struct, frozen=True):
         description = tool.description or (own.description if own is not None else None)
         place = hashlib.sha256(f"{tool.server_id}/{tool.tool}".encode("utf-8", "replace")).hexdigest()[:16]
         return cls(tool, place, title or "", description or "", badges)
-
-
-def notice(request: Request) -> str:
-    """Return what a page says was done."""
-    return NOTICES.get(request.query_params.get("done", ""), "")
-
-
-def changeable(scope: Scope, owned: Any) -> bool:
-    """Tell whether who is signed in may change a namespace or server."""
-    return may_change(person(scope).acting, owned)
-
-
-def status_of(refused: Refused) -> int:
-    """Return the status of a page that shows again what was refused: 409 for what somebody else was faster with."""
-    return 409 if refused.status in (409, 412) else 422
 
 
 def by_htmx(request: Request) -> bool:

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.admin.pages.namespaces.detail import detail
 from metamcp_asgi.admin.pages.namespaces.row import row
-from metamcp_asgi.admin.pages.namespaces.shown import NOTICES, ONE, PATH, by_htmx, identity, status_of
+from metamcp_asgi.admin.pages.namespaces.shown import NOTICES, ONE, PATH, by_htmx, identity
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.render import render, to
 
@@ -33,7 +33,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
         except Refused as refused:
             if not refused.correctable:
                 raise
-            return await detail(desk, request, wrong=refused.text, status=status_of(refused))
+            return await detail(desk, request, wrong=refused.text, status=refused.page_status)
         done = "tool-on" if on else "tool-off"
         if by_htmx(request):
             return await row(desk, scope, ids, NOTICES[done])
@@ -74,7 +74,7 @@ async def _planned(desk: Desk, scope: Scope, ids: Any, asked: Mapping[str, str])
     except Refused as refused:
         if not refused.correctable:
             raise
-        fault, status = refused.text, status_of(refused)
+        fault, status = refused.text, refused.page_status
     return render(
         scope,
         "admin/namespaces/many.html",

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.admin.pages.servers.detail import detail
-from metamcp_asgi.admin.pages.servers.shown import PATH, status_of
+from metamcp_asgi.admin.pages.servers.shown import PATH
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.render import to
 
@@ -65,7 +65,7 @@ def _action(desk: Desk, act: Callable[[Request], Awaitable[str]]) -> Callable[[R
         except Refused as refused:
             if not refused.correctable:
                 raise
-            return await detail(desk, request, fault=refused.text, status=status_of(refused))
+            return await detail(desk, request, fault=refused.text, status=refused.page_status)
         back = done == "deleted" or form_of(request.scope)["back"] == "list"
         return to(request.scope, PATH if back else f"{PATH}/{request.path_params['id']}", done=done)
 

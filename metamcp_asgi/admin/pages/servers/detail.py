@@ -1,6 +1,6 @@
 """One server: how it does, how it is set up, whether it is authorized, and its tools."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,30 +12,24 @@ from starlette.types import Scope
 from metamcp_asgi.admin.api.running import ServerHealth, Tool
 from metamcp_asgi.admin.api.shapes import Server
 from metamcp_asgi.admin.connect import CONNECT
+from metamcp_asgi.admin.pages.asking import asked_of, changeable
 from metamcp_asgi.admin.pages.desk import Desk
+from metamcp_asgi.admin.pages.hints import hints_of
 from metamcp_asgi.admin.pages.servers.shown import (
     ERAS,
     PATH,
     SHARINGS,
     TYPES,
-    changeable,
     emails,
     notice,
     translated,
     unsettled,
 )
-from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.render import render
 
 __all__ = ["detail", "routes"]
 
 _LIMIT: Final = 50
-_HINTS: Final = (
-    ("readOnlyHint", N_("reads only"), "good"),
-    ("destructiveHint", N_("may destroy"), "bad"),
-    ("idempotentHint", N_("repeatable"), ""),
-    ("openWorldHint", N_("reaches outside"), ""),
-)
 
 
 def routes(desk: Desk) -> list[BaseRoute]:
@@ -50,7 +44,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
         health = (await desk.ask(scope, "getServerHealth", ids=ids)).body
         if unsettled(health):
             return Response(status_code=204)
-        values = await _tools(desk, scope, ids, "", None)
+        values = await _tools(desk, scope, ids, {"search": ""})
         return render(
             scope, "admin/servers/settled.html", health=health, unsettled=False, path=_path(request), **values
         )
@@ -67,11 +61,10 @@ async def detail(desk: Desk, request: Request, *, fault: str = "", status: int =
         fault: Why that was refused.
         status: The HTTP status.
     """
-    scope, ids, query = request.scope, request.path_params, request.query_params
+    scope, ids = request.scope, request.path_params
     read = await desk.ask(scope, "getServer", ids=ids)
     server: Server = read.body
     health: ServerHealth = (await desk.ask(scope, "getServerHealth", ids=ids)).body
-    search = query.get("search", "").strip()
     return render(
         scope,
         "admin/servers/detail.html",
@@ -91,21 +84,18 @@ async def detail(desk: Desk, request: Request, *, fault: str = "", status: int =
         grants=await _grants(desk, scope, server, health),
         connect=f"{CONNECT}/{server.id}",
         path=_path(request),
-        **await _tools(desk, scope, ids, search, query.get("after")),
+        **await _tools(desk, scope, ids, asked_of(request, "search", "after")),
     )
 
 
-async def _tools(desk: Desk, scope: Scope, ids: Any, search: str, after: str | None) -> dict[str, Any]:
-    asked = {"search": search or None, "after": after or None, "limit": _LIMIT}
-    page = (await desk.ask(scope, "listServerTools", ids=ids, query=asked)).body
-    return {"tools": [_tool(tool) for tool in page.items], "following": page.next, "search": search}
+async def _tools(desk: Desk, scope: Scope, ids: Any, asked: Mapping[str, str]) -> dict[str, Any]:
+    page = (await desk.ask(scope, "listServerTools", ids=ids, query={**asked, "limit": _LIMIT})).body
+    return {"tools": [_tool(tool) for tool in page.items], "following": page.next, "search": asked["search"]}
 
 
 def _tool(tool: Tool) -> tuple[Tool, Sequence[tuple[str, str]], str, str]:
     """Return a tool, its badges, and its schemas as people read them."""
-    notes = tool.annotations if isinstance(tool.annotations, dict) else {}
-    badges = [(text, look) for name, text, look in _HINTS if notes.get(name) is True]
-    return tool, badges, _indented(tool.input_schema), _indented(tool.output_schema)
+    return tool, hints_of(tool.annotations), _indented(tool.input_schema), _indented(tool.output_schema)
 
 
 async def _document(desk: Desk, scope: Scope, server: Server) -> str:

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from metamcp_asgi.admin.api.shapes import Server
+from metamcp_asgi.admin.pages.asking import changeable
 from metamcp_asgi.admin.pages.desk import Desk, Refused
 from metamcp_asgi.admin.pages.servers.form import blank, body_of, errors_of, filled, typed
 from metamcp_asgi.admin.pages.servers.shown import (
@@ -15,9 +16,7 @@ from metamcp_asgi.admin.pages.servers.shown import (
     PATH,
     SHARINGS,
     TYPES,
-    changeable,
     owners,
-    status_of,
     translated,
 )
 from metamcp_asgi.pages.fault import Fault
@@ -119,7 +118,7 @@ def _page(request: Request, refused: Refused | None, **values: Any) -> Response:
     return render(
         scope,
         "admin/servers/form.html",
-        status=200 if refused is None else status_of(refused),
+        status=200 if refused is None else refused.page_status,
         fault="" if refused is None else refused.text,
         errors=errors,
         types=[(kind, name) for kind, name in TYPES.items() if kind != "stdio" or values["stdio"]],

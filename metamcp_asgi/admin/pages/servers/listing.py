@@ -9,8 +9,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from metamcp_asgi.admin.api.running import ServerHealth
+from metamcp_asgi.admin.pages.asking import asked_of, changeable
 from metamcp_asgi.admin.pages.desk import Desk
-from metamcp_asgi.admin.pages.servers.shown import PATH, TYPES, changeable, notice, owners, translated, unsettled
+from metamcp_asgi.admin.pages.servers.shown import PATH, TYPES, notice, owners, translated, unsettled
 from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.render import render
 
@@ -31,10 +32,9 @@ def routes(desk: Desk) -> list[BaseRoute]:
     """Return the routes of the list."""
 
     async def listing(request: Request) -> Response:
-        scope, query = request.scope, request.query_params
-        asked = {name: query.get(name, "").strip() for name in ("search", "state", "owner")}
-        wanted = {name: text or None for name, text in {**asked, "after": query.get("after", "")}.items()}
-        page = (await desk.ask(scope, "listServers", query={**wanted, "limit": _LIMIT})).body
+        scope = request.scope
+        asked = asked_of(request, "search", "state", "owner", "after")
+        page = (await desk.ask(scope, "listServers", query={**asked, "limit": _LIMIT})).body
         health = await _health(desk, scope, [str(server.id) for server in page.items])
         return render(
             scope,

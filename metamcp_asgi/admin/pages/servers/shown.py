@@ -2,28 +2,26 @@
 
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.types import Scope
 
 from metamcp_asgi.admin.api.running import ServerHealth
 from metamcp_asgi.admin.api.shapes import Server
-from metamcp_asgi.admin.pages.desk import Desk, Refused
+from metamcp_asgi.admin.pages.asking import notice_of
+from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.pages.i18n import N_, translations
 from metamcp_asgi.pages.visit import visit_of
 from metamcp_asgi.signin.people import person
-from metamcp_asgi.store.policy import may_change
 
 __all__ = [
     "ERAS",
     "PATH",
     "SHARINGS",
     "TYPES",
-    "changeable",
     "notice",
     "owners",
-    "status_of",
     "translated",
     "unsettled",
 ]
@@ -59,23 +57,13 @@ _MOST_USERS: Final = 200
 
 def notice(request: Request) -> str:
     """Return what a page says was done."""
-    return _NOTICES.get(request.query_params.get("done", ""), "")
+    return notice_of(request, _NOTICES)
 
 
 def translated(scope: Scope, choices: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the values and texts of a choice in the visitor's language."""
     texts = translations(visit_of(scope).language)
     return [(value, texts.gettext(text)) for value, text in choices]
-
-
-def status_of(refused: Refused) -> int:
-    """Return the status of a page that shows again what was refused: 409 for what somebody else was faster with."""
-    return 409 if refused.status in (409, 412) else 422
-
-
-def changeable(scope: Scope, server: Any) -> bool:
-    """Tell whether who is signed in may change a server."""
-    return may_change(person(scope).acting, server)
 
 
 def unsettled(health: ServerHealth) -> bool:

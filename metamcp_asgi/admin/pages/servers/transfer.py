@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from metamcp_asgi.admin.api.body import JSON, Text
 from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.pages.desk import Desk, Refused
-from metamcp_asgi.admin.pages.servers.shown import PATH, status_of, translated
+from metamcp_asgi.admin.pages.servers.shown import PATH, translated
 from metamcp_asgi.config.jsonc import plain_json
 from metamcp_asgi.config.parse import parse_json
 from metamcp_asgi.errors import ConfigError
@@ -47,7 +47,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
             except Refused as refused:
                 if not refused.correctable and refused.status != 400:
                     raise
-                values |= {"fault": refused.text, "status": status_of(refused)}
+                values |= {"fault": refused.text, "status": refused.page_status}
             else:
                 if doing:
                     await desk.reload()

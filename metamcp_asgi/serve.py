@@ -142,6 +142,8 @@ def introduce(gateway: Gateway, base: str) -> None:
         click.echo(f"  {base}/metamcp/{name}/mcp   {'open to everybody' if endpoint.open else 'asks for an API key'}")
     if not endpoints:
         click.echo("  nothing is published yet: an endpoint appears here as soon as there is one")
+        if "/" in gateway.sites:
+            click.echo(f"  make one at {base}/ (metamcp users add EMAIL adds the first user) or with metamcp endpoints")
         return
     if gateway.settings.stateless:
         click.echo(

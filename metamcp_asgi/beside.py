@@ -14,6 +14,7 @@ from metamcp_asgi.admin.inspection import INSPECT, inspection_site
 from metamcp_asgi.admin.pages.application import admin_pages
 from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.aggregate.aggregator import Aggregator
+from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.grants.book import Book
@@ -76,6 +77,7 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
     people = sign_in_sites(entrance, place, oidc=OIDC.from_environ(environ), **guarded)
     recent = Recent(host.recording.lines, host.recording.history)
     registry = Registry(settings.registry_url, Guard(settings.outward_allowed))
+    counted = Buckets()  # for both: who is refused at the one has no more tries at the other
     management = management_api(
         source.opened,
         host.aggregator,
@@ -87,8 +89,9 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
         app_url=settings.app_url,
         recent=recent,
         explored=registry,
+        counted=counted,
     )
-    desk = Desk(source.opened, host.aggregator, host.reload, recent, registry)
+    desk = Desk(source.opened, host.aggregator, host.reload, recent, registry, counted)
     return {
         PREFIX: management,
         **people,

@@ -175,7 +175,7 @@ class _Bootstrap:
             return f"created as {(await users.create(tx, COMMAND_LINE, new)).role}"
         if not self.set_passwords or await verify_password(row.password_hash, given.password):
             return None
-        await users.set_password(tx, COMMAND_LINE, row.id, given.password)
+        await users.put_password(tx, COMMAND_LINE, row, await users.hashed(given.password))
         return "password set"
 
     async def namespace(self, tx: Writer, given: _Namespace) -> str | None:

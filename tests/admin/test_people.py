@@ -1,6 +1,13 @@
 """Users and OAuth clients as an admin looks for them, on both databases."""
 
+import asyncio
+
+import pytest
+
+from metamcp_asgi.admin.api import users
+from metamcp_asgi.store.repository import SYSTEM, Store
 from tests.admin.managed import MEMBER, Managed
+from tests.databases import SECRET
 
 
 async def test_users_are_found_by_a_part_of_their_email_or_name(any_api: Managed) -> None:
@@ -53,3 +60,31 @@ async def test_oauth_clients_are_found_and_told_with_their_owner(any_api: Manage
     assert (await any_api.send("DELETE", path, key=MEMBER, match="*")).status_code == 404
     assert (await any_api.send("DELETE", path, match='"7"')).status_code == 412
     assert (await any_api.send("DELETE", path, match=f'"{robot["version"]}"')).status_code == 204
+
+
+async def test_ones_present_password_is_tried_a_few_times_only(api: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "PASSWORD_TRIES", (2, 300.0))
+    path = f"/users/{api.ids['mel']}/password"
+    await api.send("POST", path, {"password": "the right password"})
+
+    async def tried(current: str) -> tuple[int, bool]:
+        body = {"password": "another long password", "current": current}
+        answer = await api.send("POST", path, body, key=MEMBER)
+        return answer.status_code, "retry-after" in answer.headers
+
+    assert [await tried("wrong"), await tried("wrong")] == [(422, False), (422, False)]
+    assert await tried("the right password") == (429, True)
+    assert (await api.send("POST", path, {"password": "by an admin"})).status_code == 204
+
+
+async def test_no_writer_waits_for_a_password_to_be_hashed(api: Managed) -> None:
+    mine = {"password": "another long password", "current": "wrong"}
+    store = await Store.open(api.url, environ={}, secret_keys=(SECRET,))
+    try:
+        # While another one writes, all is said that can be said before a turn to write.
+        async with store.write(SYSTEM), asyncio.timeout(15):
+            own = await api.send("POST", f"/users/{api.ids['mel']}/password", mine, key=MEMBER)
+            made = await api.send("POST", "/users", {"email": "bo@example.com", "password": "short"})
+    finally:
+        await store.aclose()
+    assert [own.json()["errors"][0]["pointer"], made.json()["errors"][0]["pointer"]] == ["/current", "/password"]

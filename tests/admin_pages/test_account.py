@@ -47,9 +47,9 @@ async def test_a_name_a_password_and_other_browsers(browser: Browser, shared_hom
         await expect(page.get_by_role("row")).to_have_count(2)
         await page.set_viewport_size({"width": 390, "height": 844})
         assert await page.evaluate("document.documentElement.scrollWidth") <= 390
-    async with (await shared_home.store()).write(COMMAND_LINE) as tx:
+    async with (await shared_home.store()).read() as tx:
         mel = await users.by_email(tx, COMMAND_LINE, MEL)
-        await users.set_password(tx, COMMAND_LINE, mel.id, PASSWORD)
+    await users.set_password(await shared_home.store(), COMMAND_LINE, mel.id, PASSWORD)
 
 
 async def test_what_others_have_is_neither_shown_nor_ended(shared_home: House) -> None:

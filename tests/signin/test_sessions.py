@@ -101,7 +101,7 @@ async def test_a_new_password_ends_the_sessions_and_so_does_an_admin_who_disable
         mel = await users.by_email(tx, COMMAND_LINE, MEL)
         kept = await tx.list(WebSession, limit=1)
         acting = await users.acting(tx, mel.id)
-        await users.set_password(tx, acting, mel.id, PASSWORD + "!", current=PASSWORD, session=kept[0].id)
+    await users.set_password(store, acting, mel.id, PASSWORD + "!", current=PASSWORD, session=kept[0].id)
     assert await mel_in() == 1
     await one.sign_in(MEL, PASSWORD + "!")
     async with store.write(COMMAND_LINE) as tx:

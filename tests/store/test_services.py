@@ -1,5 +1,6 @@
 """What people do with servers, namespaces, endpoints, keys, users and settings, on both kinds of database."""
 
+import asyncio
 import hashlib
 import uuid
 from datetime import UTC, datetime
@@ -787,15 +788,23 @@ class TestUsers:
         assert [(entry.action, entry.after) for entry in entries] == [("update", {"password_hash": "(secret)"})]
 
     async def test_for_ones_own_password_the_present_one_is_needed(self, people: People) -> None:
-        await people.do(users.set_password, people.ada, people.bob.id, PASSWORD)
+        store, ada, bob = people.store, people.ada, people.bob
+        await users.set_password(store, ada, bob.id, PASSWORD)
         for current in (None, "wrong"):
             with pytest.raises(Invalid) as refused:
-                await people.do(users.set_password, people.bob, people.bob.id, "another horse", current=current)
+                await users.set_password(store, bob, bob.id, "another horse", current=current)
             assert refused.value.field == "current"
-        await people.do(users.set_password, people.bob, people.bob.id, "another horse", current=PASSWORD)
-        await users.log_in(people.store, "bob@example.org", "another horse")
+        await users.set_password(store, bob, bob.id, "another horse", current=PASSWORD)
+        await users.log_in(store, "bob@example.org", "another horse")
         with pytest.raises(NotFound):
-            await people.do(users.set_password, people.eve, people.bob.id, PASSWORD)
+            await users.set_password(store, people.eve, bob.id, PASSWORD)
+
+    async def test_of_two_who_know_the_present_password_only_one_sets_another(self, people: People) -> None:
+        store, bob = people.store, people.bob
+        await users.set_password(store, people.ada, bob.id, PASSWORD)
+        each = [users.set_password(store, bob, bob.id, f"another horse {n}", current=PASSWORD) for n in range(2)]
+        outcomes = await asyncio.gather(*each, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Invalid, User}
 
 
 class TestSettings:

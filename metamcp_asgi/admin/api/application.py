@@ -36,6 +36,7 @@ from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.api.routing import Answering, routed
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.asgi.auth import Access as Asked
+from metamcp_asgi.asgi.bucket import Buckets
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.config.snapshot import Key
 from metamcp_asgi.downstream.prepared import send_prepared
@@ -84,6 +85,7 @@ def management_api(
     sessions: Sessions | None = None,
     recent: Recent | None = None,
     explored: Registry | None = None,
+    counted: Buckets | None = None,
 ) -> ASGIApp:
     """Return the application; serve it where the path begins with ``PREFIX``.
 
@@ -100,6 +102,7 @@ def management_api(
         sessions: The sessions of people, who may manage things, too.
         recent: What is kept of what happens.
         explored: The MCP registry in which servers are looked for.
+        counted: How often people did what has a limit.
     """
     access = Access(keys, used=used, sessions=sessions)
 
@@ -107,7 +110,15 @@ def management_api(
         opened = await store()
         caller = await access.caller(opened, scope)
         base = _base(scope, app_url)
-        return Ask(store=opened, aggregator=aggregator, caller=caller, base=base, recent=recent, registry=explored)
+        return Ask(
+            store=opened,
+            aggregator=aggregator,
+            caller=caller,
+            base=base,
+            recent=recent,
+            registry=explored,
+            counted=counted,
+        )
 
     app: ASGIApp = routed(OPERATIONS, asked, max_body_bytes)
     app = Document(app, app_url)

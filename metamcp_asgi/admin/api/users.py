@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from metamcp_asgi.admin.api.operation import PAGED, Ask, Operation, Reply, page_of, searching
 from metamcp_asgi.admin.api.shapes import Shape, User, UserPage
 from metamcp_asgi.store import models
+from metamcp_asgi.store.policy import check_admin
 from metamcp_asgi.store.services import users
 from metamcp_asgi.store.services.inputs import NewUser, UserChanges
 from metamcp_asgi.store.services.settings import rules
@@ -16,6 +17,8 @@ from metamcp_asgi.store.transaction import place_of
 
 __all__ = ["OPERATIONS"]
 
+PASSWORD_TRIES = (10, 300.0)
+"""How often one may try to tell one's present password, in how many seconds."""
 _NAMED = 20
 """Names of each kind that are told of what goes with a user."""
 
@@ -68,8 +71,10 @@ async def _list(ask: Ask) -> Reply:
 
 
 async def _create(ask: Ask, given: NewUser) -> Reply:
+    check_admin(ask.caller, "users")  # nothing is hashed for who may not
+    password_hash = None if given.password is None else await users.hashed(given.password)
     async with ask.store.write(ask.caller) as tx:
-        row = await users.create(tx, ask.caller, given)
+        row = await users.create(tx, ask.caller, given, password_hash)
     return Reply(body=User.of(row), version=row.version, location=f"/users/{row.id}")
 
 
@@ -86,8 +91,11 @@ async def _update(ask: Ask, given: UserChanges) -> Reply:
 
 
 async def _set_password(ask: Ask, given: Password) -> Reply:
-    async with ask.store.write(ask.caller) as tx:
-        await users.set_password(tx, ask.caller, ask.id, given.password, current=given.current, session=given.session)
+    if ask.caller.id == ask.id:
+        ask.count("password", *PASSWORD_TRIES)
+    await users.set_password(
+        ask.store, ask.caller, ask.id, given.password, current=given.current, session=given.session
+    )
     return Reply()
 
 

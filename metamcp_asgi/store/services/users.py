@@ -39,6 +39,7 @@ __all__ = [
     "hashed",
     "list_",
     "log_in",
+    "put_password",
     "register",
     "set_password",
     "things",
@@ -99,8 +100,14 @@ async def emails(tx: Reader, ids: Collection[uuid.UUID | None]) -> Mapping[uuid.
     return {row.id: row.email for row in await tx.list(User, User.id.in_([each for each in ids if each is not None]))}
 
 
-async def create(tx: Writer, acting: Acting, new: NewUser) -> User:
+async def create(tx: Writer, acting: Acting, new: NewUser, password_hash: str | None = None) -> User:
     """Make a user, and return them; the first one is an admin.
+
+    Args:
+        tx: The transaction.
+        acting: Who makes them.
+        new: The user.
+        password_hash: Of the password, from ``hashed``; ``None``: it is made here, and other writers wait meanwhile.
 
     Raises:
         Forbidden: Not an admin.
@@ -111,19 +118,22 @@ async def create(tx: Writer, acting: Acting, new: NewUser) -> User:
     columns = _columns(given(new))
     await check_unique(tx, User, email=columns["email"])
     if new.password is not None:
-        columns["password_hash"] = await _hashed("password", new.password)
+        columns["password_hash"] = password_hash or await hashed(new.password)
     if not await tx.list(User, limit=1):
         columns["role"] = "admin"
     return await tx.add(User(**columns))
 
 
 async def hashed(password: str) -> str:
-    """Return the hash of a new user's password, for ``register``: strangers must not hold up who writes meanwhile.
+    """Return the hash of a new password, to be made before a transaction: nobody holds up who writes meanwhile.
 
     Raises:
         Invalid: It is too short or too long.
     """
-    return await _hashed("password", password)
+    try:
+        return await hash_password(password)
+    except ValueError as error:
+        raise Invalid("password", str(error)) from None
 
 
 async def register(tx: Writer, email: str, name: str, password_hash: str | None = None) -> User:
@@ -199,7 +209,7 @@ async def things(tx: Reader, acting: Acting, identity: uuid.UUID) -> Mapping[str
 
 
 async def set_password(
-    tx: Writer,
+    store: Store,
     acting: Acting,
     identity: uuid.UUID,
     password: str,
@@ -207,10 +217,10 @@ async def set_password(
     current: str | None = None,
     session: uuid.UUID | None = None,
 ) -> User:
-    """Set a user's password, and return them; they are signed out everywhere else.
+    """Set a user's password, and return them; they are signed out everywhere else. Other writers wait for no hashing.
 
     Args:
-        tx: The transaction.
+        store: The store.
         acting: Who sets it: the user, or an admin.
         identity: The user's id.
         password: The new password.
@@ -222,13 +232,37 @@ async def set_password(
         Forbidden: It is somebody else's, and not an admin who sets it.
         Invalid: The present password is wrong, or the new one too short or too long.
     """
-    row = await seen(tx, acting, User, identity)
-    if check_own_password(acting, identity) and not await verify_password(row.password_hash, current or ""):
-        raise Invalid("current", "is not the present password")
-    row.password_hash = await _hashed("password", password)
+    async with store.read() as reading:
+        stored = (await seen(reading, acting, User, identity)).password_hash
+    own = check_own_password(acting, identity)
+    wrong = Invalid("current", "is not the present password")
+    if own and not await verify_password(stored, current or ""):
+        raise wrong
+    password_hash = await hashed(password)
+    async with store.write(acting) as tx:
+        row = await seen(tx, acting, User, identity)
+        # It may have been set anew in the meantime, which then counts.
+        if own and row.password_hash != stored:
+            raise wrong
+        return await put_password(tx, acting, row, password_hash, session=session)
+
+
+async def put_password(
+    tx: Writer, acting: Acting, row: User, password_hash: str, *, session: uuid.UUID | None = None
+) -> User:
+    """Set a user's password to one that has this hash, from ``hashed``; whether one may is asked before.
+
+    Args:
+        tx: The transaction.
+        acting: Who sets it.
+        row: The user.
+        password_hash: The hash.
+        session: The session which stays; all others end.
+    """
+    row.password_hash = password_hash
     await tx.flush()
     # Whoever else knew the old one is not signed in any more either.
-    await web_sessions.end_all(tx, acting, identity, but=session)
+    await web_sessions.end_all(tx, acting, row.id, but=session)
     return row
 
 
@@ -291,13 +325,6 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
     if "name" in values:
         columns["name"] = short_text("name", values["name"], _LONGEST_NAME) if values["name"].strip() else ""
     return columns
-
-
-async def _hashed(field: str, password: str) -> str:
-    try:
-        return await hash_password(password)
-    except ValueError as error:
-        raise Invalid(field, str(error)) from None
 
 
 async def _check_admin_left(tx: Reader, leaving: User) -> None:

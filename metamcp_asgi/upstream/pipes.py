@@ -6,10 +6,12 @@ callback that it was lost.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from typing import Final, cast
 
 from metamcp_asgi.errors import UpstreamUnavailable
+from metamcp_asgi.lines.lines import MOST_A_SECOND
 
 __all__ = ["MAX_BUFFERED_BYTES", "ErrorTail", "LineReader", "LineWriter"]
 
@@ -19,6 +21,8 @@ MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
 _BATCH_BYTES: Final = 64 * 1024  # asyncio's high-water mark: more than this is not kept for the end of the loop's turn
 _TAIL_LINES: Final = 50
 _TAIL_BYTES: Final = 16 * 1024
+_TOLD_A_SECOND: Final = MOST_A_SECOND + 1
+"""Lines of stderr; the one too many has whoever listens say that there were more."""
 
 _stderr_logger = logging.getLogger("metamcp.upstream.stderr")
 
@@ -184,22 +188,33 @@ class LineReader(asyncio.Protocol):
 class ErrorTail(asyncio.Protocol):
     """Our end of the server's stderr: keeps its end, tells its lines, and logs them at DEBUG (they may hold secrets).
 
-    What is written here is no sign of an error (T-90).
+    What is written here is no sign of an error (T-90). A server that writes without end costs next to nothing: of one
+    read the last lines are told, no more of them in a second than are kept, and the others are not even looked at.
 
     Args:
         name: The server's name, for logs.
         on_lost: Is called when it has ended.
         heard: Is told each line that is not blank.
+        clock: Seconds, never going backwards.
     """
 
-    __slots__ = ("_heard", "_name", "_on_lost", "_rest", "_tail")
+    __slots__ = ("_clock", "_heard", "_name", "_on_lost", "_rest", "_second", "_tail", "_told")
 
-    def __init__(self, name: str, on_lost: Callable[[], None], heard: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_lost: Callable[[], None],
+        heard: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
         self._on_lost = on_lost
         self._heard = heard
         self._tail = bytearray()
         self._rest = b""
+        self._clock = clock
+        self._second = 0
+        self._told = 0
 
     def data_received(self, data: bytes) -> None:
         """Keep the end of ``data``, and tell its lines."""
@@ -208,23 +223,30 @@ class ErrorTail(asyncio.Protocol):
         if len(tail) > 2 * _TAIL_BYTES:
             # The byte before the tail stays, to tell whether the tail begins with a whole line.
             del tail[: -_TAIL_BYTES - 1]
-        *lines, rest = (self._rest + data).split(b"\n")
+        whole, _, rest = (self._rest + data).rpartition(b"\n")
         if len(rest) > _TAIL_BYTES:
-            lines.append(rest)
-            rest = b""
+            whole, rest = b"\n".join((whole, rest)), b""
         self._rest = rest
-        self._tell(lines)
+        if whole:
+            self._tell(whole)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner; what was kept stays readable."""
         rest, self._rest = self._rest, b""
-        self._tell([rest])
+        self._tell(rest)
         self._on_lost()
 
-    def _tell(self, lines: Sequence[bytes]) -> None:
+    def _tell(self, lines: bytes) -> None:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._told = second, 0
+        room = _TOLD_A_SECOND - self._told
+        if room <= 0:
+            return
         logs = _stderr_logger.isEnabledFor(logging.DEBUG)
-        for line in lines:
-            if text := line.decode(errors="replace").rstrip():
+        for line in lines.rsplit(b"\n", room)[-room:]:
+            if text := line[:_TAIL_BYTES].decode(errors="replace").rstrip():
+                self._told += 1
                 self._heard(text)
                 if logs:
                     _stderr_logger.debug("%s: %s", self._name, text)

@@ -4,6 +4,8 @@ import logging
 
 import pytest
 
+from metamcp_asgi.lines.lines import MOST_A_SECOND
+from metamcp_asgi.upstream.pipes import ErrorTail
 from tests.upstream.child.children import ECHO, Spawner
 
 
@@ -53,3 +55,17 @@ async def test_lines_are_logged_at_debug_with_the_servers_name(
     records = [record for record in caplog.records if record.name == "metamcp.upstream.stderr"]
     assert [record.getMessage() for record in records] == ["test: token", "test: more"]
     assert {record.levelno for record in records} == {logging.DEBUG}
+
+
+def test_one_that_writes_without_end_is_looked_at_a_little() -> None:
+    now, told = 1000.0, list[str]()
+    tail = ErrorTail("loud", lambda: None, told.append, clock=lambda: now)
+    flood = "".join(f"{number}\n" for number in range(10_000)).encode()
+    for _ in range(20):
+        tail.data_received(flood)
+    assert told == [str(number) for number in range(10_000 - MOST_A_SECOND - 1, 10_000)]
+    assert tail.text().endswith("\n9999"), "its end is kept all the same"
+    now += 1
+    tail.data_received(b"\n\nhalf a li")
+    tail.data_received(b"ne\n" + b"x" * 100_000)
+    assert [line[:20] for line in told[MOST_A_SECOND + 1 :]] == ["half a line", "x" * 20]

@@ -52,9 +52,9 @@ def with_alone(snapshot: Snapshot, servers: Collection[str]) -> Snapshot:
 
 
 def stays(snapshot: Snapshot, endpoint: str, principal: Principal) -> bool:
-    """Tell whether somebody who listens to a server by itself may go on, because both are still there.
+    """Tell whether somebody who listens to a server by itself may go on: both are still there, and they may see it.
 
-    A server whose owner changes has another name then.
+    They may see what is public or their own, and admins see all. A server whose owner changes has another name then.
 
     Args:
         snapshot: What is served from now on.
@@ -62,7 +62,10 @@ def stays(snapshot: Snapshot, endpoint: str, principal: Principal) -> bool:
         principal: Who was led there.
     """
     server = endpoint.removeprefix(_PREFIX)
-    return server != endpoint and server in snapshot.servers and principal.id in snapshot.people
+    config = snapshot.servers.get(server) if server != endpoint else None
+    if config is None or principal.id not in snapshot.people:
+        return False
+    return config.owner in ("", principal.user) or principal.id in snapshot.admins
 
 
 def _named(server: str) -> str:

@@ -230,6 +230,11 @@ class Principal(Struct, frozen=True):
     grant: str = ""
     scopes: frozenset[str] | None = None
 
+    @property
+    def signed_in(self) -> bool:
+        """Whether they came to a page of ours, and so may be here only as long as they are signed in."""
+        return self.kind == "user" and self.scopes is None
+
     @classmethod
     def of_key(cls, identity: str, name: str, digest: bytes, user: str | None = None) -> "Principal":
         """Return who comes with a key.
@@ -260,8 +265,8 @@ class Key(Struct, frozen=True):
 class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
     """Everything the gateway was told, compiled. ``keys`` is keyed by ``digest_of`` the key.
 
-    ``people`` has the endpoints that each principal with a token of ours may use. ``revoked`` has the grants that ended
-    while access tokens of theirs may still be about.
+    ``people`` has the endpoints that each principal with a token of ours may use, and ``admins`` those of them who see
+    what is anybody's. ``revoked`` has the grants that ended while access tokens of theirs may still be about.
     """
 
     servers: Mapping[str, Server]
@@ -269,6 +274,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
     endpoints: Mapping[str, Endpoint]
     keys: Mapping[bytes, Key] = {}
     people: Mapping[str, frozenset[str]] = {}
+    admins: frozenset[str] = frozenset()
     revoked: frozenset[str] = frozenset()
 
     def admits(self, endpoint: str, principal: Principal) -> bool:
@@ -281,7 +287,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
         served = self.endpoints.get(endpoint)
         if served is None or principal.kind == "anonymous":
             return served is not None and served.open
-        if principal.kind == "user" and principal.scopes is None:  # somebody who is signed in here
+        if principal.signed_in:
             return served.open or self.lets(endpoint, principal)
         if principal.scopes is not None:
             if served.oauth is None or served.oauth.issuer != principal.issuer:

@@ -17,7 +17,7 @@ from metamcp_asgi.downstream.reply import STREAM_HEADERS
 from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.protocol.sse import KEEP_ALIVE
 
-__all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "STALL_SECONDS", "Put", "Streams"]
+__all__ = ["LASTS_SIGNED_IN", "MAX_WAITING", "MAX_WAITING_BYTES", "STALL_SECONDS", "Put", "Streams"]
 
 MAX_WAITING: Final = 256
 """How many events may wait for a client that does not read; more end its stream."""
@@ -27,6 +27,8 @@ STALL_SECONDS: Final = 60.0
 """How long a client may read nothing of what is sent."""
 GRACE_SECONDS: Final = 1.0
 """How long a client may take to read the end of a stream that is ended from our side."""
+LASTS_SIGNED_IN: Final = 60.0
+"""Seconds after which a stream of who is signed in ends: who opens the next one is asked whether they still are."""
 LEAST_SHARE: Final = 16
 """How many streams anybody may have where a quarter of all is less."""
 
@@ -104,11 +106,16 @@ class Streams:
             self.end(key)
             self._by_key[key] = stream
         unsubscribe = subscribe(stream)
+        ending = None
+        if whose[1].signed_in:
+            ending = asyncio.get_running_loop().call_later(LASTS_SIGNED_IN, stream.end)
         try:
             await self._serve(stream, receive, send, b"".join(first), last)
         finally:
             if key is not None and self._by_key.get(key) is stream:
                 del self._by_key[key]
+            if ending is not None:
+                ending.cancel()
             unsubscribe()
 
     async def relay(

@@ -133,6 +133,7 @@ class Compiler:
             endpoints=dict(sorted((endpoint.name, endpoint) for endpoint in endpoints.values())),
             keys=keys,
             people=self._people(opened),
+            admins=frozenset(f"user:{user}" for user in self.admins - self.disabled),
             revoked=self.revoked,
         )
         return snapshot, expiry

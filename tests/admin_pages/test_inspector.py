@@ -1,5 +1,6 @@
 """The inspector: a person tries servers of both eras as an MCP client does, and sees every message."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -11,6 +12,7 @@ import pytest
 from mcp.server.subscriptions import ToolsListChanged
 from playwright.async_api import Browser, Locator, Page, expect
 
+from metamcp_asgi.downstream import streams
 from metamcp_asgi.pages.assets import asset_path
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.services import servers
@@ -365,6 +367,19 @@ async def test_a_stream_ends_when_its_server_is_gone_and_not_before(laboratory: 
         await gateway.reload()
         assert "result" in [message async for message in messages][-1]
     assert (await client.post()).status_code == 404
+
+
+async def test_a_stream_ends_in_a_while_so_that_who_signed_out_hears_nothing_more(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LASTS_SIGNED_IN", 0.1)
+    ada = await person(laboratory)
+    client = Client(ada, laboratory, "modern")
+    async with asyncio.timeout(15), client.listening("modern://doc") as messages:
+        assert (await anext(messages))["method"] == "notifications/subscriptions/acknowledged"
+        assert "result" in [message async for message in messages][-1]
+    assert (await ada.send("/sign-out")).status_code == 303
+    assert (await client.post("subscriptions/listen")).status_code in (401, 403)
 
 
 async def test_what_the_script_makes_of_formats(browser: Browser, laboratory: Laboratory) -> None:

@@ -56,6 +56,16 @@ def test_a_server_by_itself_stays_with_those_who_are_there() -> None:
     assert not served.admits(endpoint_for("time").name, mel)  # nobody gets there but by the inspector
 
 
+def test_a_server_of_somebody_else_by_itself_stays_with_admins_as_long_as_they_are() -> None:
+    mel = Principal(id="user:mel", kind="user", user="mel")
+    mine, others = (Server(name="time", type="stdio", owner=owner) for owner in ("mel", "ada"))
+    servers = {server.known_as: server for server in (mine, others)}
+    served = replace(snapshot(), servers=servers, people={"user:mel": frozenset()})
+    assert stays(served, endpoint_for(mine.known_as).name, mel)
+    assert not stays(served, endpoint_for(others.known_as).name, mel)
+    assert stays(replace(served, admins=frozenset(["user:mel"])), endpoint_for(others.known_as).name, mel)
+
+
 def test_ten_thousand_streams_do_not_each_look_at_ten_thousand_keys() -> None:
     principals = [Principal(id=f"key:{number}", kind="key") for number in range(10_000)]
     served = snapshot(*(key(each.id, "one", principal=each) for each in principals))

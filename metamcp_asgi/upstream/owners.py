@@ -27,6 +27,7 @@ from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.busy import Busy
 from metamcp_asgi.upstream.companion import wire
 from metamcp_asgi.upstream.companion.calls import Made, Taken
+from metamcp_asgi.upstream.outbox import Outbox
 from metamcp_asgi.upstream.request import Request, Terms
 
 __all__ = ["LEASE", "Key", "Owned", "Owners"]
@@ -193,12 +194,12 @@ class Owners:
     async def _arrived(self, message: bytes) -> AsyncGenerator[bytes, None]:
         """Answer another process's request here; closed early when nobody waits for it any more."""
         errand = msgspec.msgpack.decode(message, type=_Errand)
-        frames: asyncio.Queue[bytes | None] = asyncio.Queue()
-        task = asyncio.ensure_future(self._work(errand, lambda frame: frames.put_nowait(msgspec.msgpack.encode(frame))))
-        task.add_done_callback(lambda _: frames.put_nowait(None))
+        outbox = Outbox()
+        task = asyncio.ensure_future(self._work(errand, outbox.say))
+        task.add_done_callback(lambda _: outbox.end())
         self._working.add(task)
         try:
-            while (frame := await frames.get()) is not None:
+            while (frame := await outbox.next()) is not None:
                 yield frame
             if not task.cancelled() and isinstance(task.exception(), _NotHere):
                 yield _NOT_HERE

@@ -1,8 +1,8 @@
 """The ways in which a listed server can be run or reached from here, and what has to be asked for each.
 
 What somebody published says only which package is run, with which arguments; which program runs it is decided here, and
-its name cannot be taken for an option. What a package then does is its own affair: so the whole command line is shown
-before. Knows nothing of the store.
+its name cannot be taken for an option, nor can a variable lead that program elsewhere. What a package then does is its
+own affair: so the whole command line is shown before, and each variable and header. Knows nothing of the store.
 """
 
 import re
@@ -19,6 +19,10 @@ __all__ = ["Question", "Way", "WrongAnswer", "ways_of"]
 
 _IN_BRACES: Final = re.compile(r"\{([A-Za-z0-9_.-]{1,100})\}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")
+_STEERING: Final = re.compile(
+    r"npm_config_.*|node_options|node_path|path|(uv|pip|docker|ld|dyld)_.*|python.*", re.IGNORECASE | re.DOTALL
+)
+"""Variables that say to ``npx``, ``uvx`` or ``docker`` where a package comes from, or what else is run."""
 _PLAIN: Final = re.compile(r"[^\s'\"\\$`;&|*?]+")
 _TYPES: Final = {"streamable-http": "streamable_http", "sse": "sse"}
 _PACKAGES: Final[Mapping[str, tuple[str, tuple[str, ...], re.Pattern[str], str]]] = {
@@ -81,6 +85,11 @@ class _Part(Struct, frozen=True):
             return None
         return "".join(piece if isinstance(piece, str) else answers[piece.key] for piece in self.pieces)
 
+    @property
+    def asked(self) -> bool:
+        """Whether all of it is one question."""
+        return len(self.pieces) == 1 and isinstance(self.pieces[0], Question)
+
     def argument(self, text: str) -> list[str]:
         """Return the arguments of a command line that the text is."""
         if not self.name:
@@ -128,6 +137,13 @@ class Way(Struct, frozen=True, kw_only=True):
             return self.url.filled(labels) or ""
         words = (self.command, *self._arguments(labels))
         return " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
+
+    @property
+    def fixed(self) -> list[tuple[str, str]]:
+        """The variables and headers in which the publisher says something, with ``<label>`` where an answer belongs."""
+        labels = {question.key: f"<{question.label}>" for question in self.questions}
+        own = (part for part in (*self.env, *self.headers) if not part.asked)
+        return [(part.name, part.filled(labels) or "") for part in own]
 
     def entry(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Return the server as an entry of ``mcpServers``.
@@ -182,6 +198,8 @@ def _package(number: int, package: Package) -> Way:
     env = [_part(each.name, f"env.{each.name}", each) for each in package.environment_variables or ()]
     if not all(_VARIABLE.fullmatch(part.name) for part in env):
         return _without(way, "it names a variable that cannot be one")
+    if steering := next((part.name for part in env if _STEERING.fullmatch(part.name)), ""):
+        return _without(way, f"its variable {steering} could have something else run")
     runtime = list(_arguments("runtime", package.runtime_arguments or (), known=first))
     arguments = list(_arguments("argument", package.package_arguments or ()))
     passed = [_fixed(text) for part in env for text in ("-e", part.name)] if kind == "oci" else []

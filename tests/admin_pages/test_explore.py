@@ -49,6 +49,7 @@ async def test_a_package_is_found_and_added_with_what_it_needs(browser: Browser,
         await expect(page.locator("pre")).to_have_text(
             "npx -y @user/weather@1.0.2 serve --units=<units> --folder=/data/<folder>"
         )
+        await expect(page.get_by_text("LOG_LEVEL=warn")).to_be_visible()
         await expect(page.get_by_label("Name", exact=True)).to_have_value("weather")
         secret = page.get_by_label("WEATHER_KEY")
         await expect(secret).to_have_attribute("type", "password")
@@ -77,6 +78,7 @@ async def test_a_member_adds_a_remote_server_and_no_program(scene: tuple[House, 
     assert "javascript:" not in (await mel.get("/search?search=hosted")).text
     remote = ADD.format("com.example/hosted", "2.0.0", "remote-0")
     assert 'name="public"' not in (await mel.get(remote)).text
+    assert "Authorization: Bearer &lt;token&gt;" in (await mel.get(remote)).text
     form = {"server": "hosted", "answer.url.tenant": "acme"}
     missing = await mel.send(remote, **form)
     assert missing.status_code == 422

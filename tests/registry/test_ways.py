@@ -23,6 +23,7 @@ def package(**what: Any) -> Way:
 def test_an_npm_package_is_run_with_its_arguments_and_variables() -> None:
     way, mcpb = ways_of(msgspec.convert(WEATHER, Listed))
     assert [question.key for question in way.questions] == ["env.WEATHER_KEY", "argument.1", "argument.2.folder"]
+    assert way.fixed == [("LOG_LEVEL", "warn")]
     assert way.shown == "npx -y @user/weather@1.0.2 serve --units=<units> --folder=/data/<folder>"
     assert way.entry({"env.WEATHER_KEY": "k", "argument.2.folder": "a b"}) == {
         "type": "stdio",
@@ -47,6 +48,7 @@ def test_a_remote_server_is_reached_with_its_headers() -> None:
     (way,) = ways_of(msgspec.convert(HOSTED, Listed))
     assert [(question.label, question.secret) for question in way.questions] == [("token", True), ("tenant", False)]
     assert way.shown == "https://<tenant>.example.com/mcp"
+    assert way.fixed == [("Authorization", "Bearer <token>")]
     assert way.entry({"header.Authorization.token": "t"}) == {
         "type": "streamable_http",
         "url": "https://acme.example.com/mcp",
@@ -83,6 +85,13 @@ def test_packages_of_pypi_and_images_are_run_by_their_runners() -> None:
         {"registryType": "nuget"},
         {"transport": {"type": "streamable-http", "url": "http://127.0.0.1:8080/mcp"}},
         {"environmentVariables": [{"name": "A=B"}]},
+        {"environmentVariables": [{"name": "npm_config_registry", "value": "https://npm.example.com"}]},
+        {"environmentVariables": [{"name": "Node_Options", "value": "--require=/tmp/x.js"}]},
+        {"registryType": "pypi", "environmentVariables": [{"name": "UV_INDEX_URL", "value": "https://example.com"}]},
+        {"registryType": "pypi", "environmentVariables": [{"name": "PYTHONPATH"}]},
+        {"registryType": "oci", "environmentVariables": [{"name": "DOCKER_HOST", "value": "tcp://example.com"}]},
+        {"environmentVariables": [{"name": "PATH", "value": "/tmp"}]},
+        {"environmentVariables": [{"name": "LD_PRELOAD", "value": "/tmp/x.so"}]},
     ],
 )
 def test_what_could_run_something_else_is_not_offered(what: dict[str, Any]) -> None:

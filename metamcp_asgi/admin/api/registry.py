@@ -39,8 +39,18 @@ class Asked(Shape, frozen=True, kw_only=True, rename="camel"):
     choices: Sequence[str]
 
 
+class Fixed(Shape, frozen=True, kw_only=True, rename="camel"):
+    """A variable or header with what the publisher says is in it."""
+
+    name: str
+    value: str
+
+
 class Way(Shape, frozen=True, kw_only=True, rename="camel"):
-    """One way to have a server: ``shown`` is the command or URL; with an ``obstacle``, it cannot be had here."""
+    """One way to have a server: ``shown`` is the command or URL; with an ``obstacle``, it cannot be had here.
+
+    ``fixed`` has the variables and headers that it gets whatever is answered.
+    """
 
     id: str
     kind: str
@@ -48,6 +58,7 @@ class Way(Shape, frozen=True, kw_only=True, rename="camel"):
     type: str
     shown: str
     obstacle: str
+    fixed: Sequence[Fixed]
     questions: Sequence[Asked]
 
     @classmethod
@@ -56,7 +67,8 @@ class Way(Shape, frozen=True, kw_only=True, rename="camel"):
         asked = [msgspec.convert(each, Asked, from_attributes=True) for each in way.questions]
         shown = "" if way.obstacle else way.shown
         kept = {name: getattr(way, name) for name in ("id", "kind", "place", "type", "obstacle")}
-        return cls(**kept, shown=shown, questions=asked)
+        fixed = [Fixed(name=name, value=value) for name, value in way.fixed]
+        return cls(**kept, shown=shown, fixed=fixed, questions=asked)
 
 
 class RegistryServer(Shape, frozen=True, kw_only=True, rename="camel"):

@@ -24,6 +24,8 @@ KEPT_SECONDS: Final = 300.0
 MOST_KEPT: Final = 64
 AT_ONCE: Final = 4
 """Requests that are under way at a time."""
+_STEPS: Final = (".", "..")
+"""What no quoting keeps from being a step to another address (RFC 3986, 5.2.4)."""
 _Told = TypeVar("_Told", Page, Listed)
 
 
@@ -82,6 +84,8 @@ class Registry:
         Raises:
             RegistryFailed: There is none, or the registry cannot be asked, or gave no answer that can be used.
         """
+        if not {name, version}.isdisjoint(_STEPS):
+            raise RegistryFailed(f"{self.host} has no such server", found=False)
         return await self._told(f"/v0.1/servers/{quote(name, safe='')}/versions/{quote(version, safe='')}", read_server)
 
     async def _told(self, path: str, read: Callable[[bytes], _Told]) -> _Told:

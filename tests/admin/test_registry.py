@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from metamcp_asgi.admin.api import registry
 from tests.admin.managed import MEMBER, managed
 from tests.registry.listing import listing
 
@@ -39,3 +42,19 @@ async def test_a_server_of_a_registry_is_found_and_added(tmp_path: Path) -> None
         served.broken = (500, b"")
         away = await api.send("GET", "/registry", params={"search": "away"})
         assert (away.status_code, away.json()["detail"]) == (502, "The registry 127.0.0.1 answered with 500.")
+
+
+async def test_one_person_has_a_registry_asked_so_often_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "PER_MINUTE", 2)
+    async with (
+        listing() as served,
+        managed(f"sqlite:///{tmp_path}/metamcp.db", registry_url=served.origin, outward_allowed=("127.0.0.1",)) as api,
+    ):
+        await api.get("/registry", params={"search": "one"}, key=MEMBER)
+        await api.get("/registry/server", params={"name": "com.example/hosted"}, key=MEMBER)
+        refused = await api.send("GET", "/registry", params={"search": "three"}, key=MEMBER)
+        assert (refused.status_code, len(served.asked)) == (429, 2)
+        assert 1 <= int(refused.headers["retry-after"]) <= 30
+        await api.get("/registry", params={"search": "three"})

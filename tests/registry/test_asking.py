@@ -48,6 +48,11 @@ async def test_what_goes_wrong_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RegistryFailed, match="has no such server") as caught:
             await registry.server("com.example/nobody", "latest")
         assert not caught.value.found
+        asked = len(served.asked)
+        for name, version in (("..", "latest"), ("com.example/hosted", ".."), (".", "latest")):
+            with pytest.raises(RegistryFailed, match="has no such server"):
+                await registry.server(name, version)
+        assert len(served.asked) == asked, "no name leads to another address of the registry"
         assert len((await registry.search()).servers) == 2, "what went wrong is not kept"
         with pytest.raises(RegistryFailed, match="not public; METAMCP_OUTWARD_ALLOWED"):
             await Registry(served.origin.replace("http:", "https:"), Guard()).search()

@@ -28,7 +28,7 @@ _PROBLEMS: Final = {
     415: "The body is of another type.",
     422: "A field or parameter is wrong; `errors` names it.",
     428: "If-Match is missing.",
-    429: "Too many wrong keys.",
+    429: "Too many wrong keys, or too many attempts of the same.",
     503: "The database cannot be used now.",
     507: "The disk of the database is full; nothing was changed.",
 }

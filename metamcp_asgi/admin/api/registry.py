@@ -18,6 +18,8 @@ from metamcp_asgi.store.services.inputs import NewServer
 
 __all__ = ["OPERATIONS"]
 
+PER_MINUTE = 60
+"""How often one person may have us ask a registry."""
 _Cursor = Annotated[str, Meta(max_length=1000)]
 _LIMIT: Final = Parameter("limit", Annotated[int, Meta(ge=1, le=100)], "How many items a page has at most.", 20)
 _NAME: Final = Parameter("name", Annotated[str, Meta(min_length=1, max_length=200)], "Its name in the registry.")
@@ -120,8 +122,9 @@ class NewRegistryServer(Struct, frozen=True, kw_only=True, rename="camel", forbi
 
 
 async def _search(ask: Ask) -> Reply:
+    registry = _registry(ask)
     try:
-        page = await _registry(ask).search(ask.search or "", after=ask.query["after"], limit=ask.limit)
+        page = await registry.search(ask.search or "", after=ask.query["after"], limit=ask.limit)
     except RegistryFailed as error:
         raise _problem(error) from None
     items = [RegistryServer.of(listed) for listed in page.servers]
@@ -154,8 +157,9 @@ async def _add(ask: Ask, given: NewRegistryServer) -> Reply:
 
 
 async def _listed(ask: Ask, name: str, version: str) -> Listed:
+    registry = _registry(ask)
     try:
-        listed = await _registry(ask).server(name, version)
+        listed = await registry.server(name, version)
     except RegistryFailed as error:
         raise _problem(error) from None
     if listed.status == "deleted":
@@ -164,8 +168,14 @@ async def _listed(ask: Ask, name: str, version: str) -> Listed:
 
 
 def _registry(ask: Ask) -> Registry:
+    """Return the registry, to be asked once.
+
+    Raises:
+        Problem: There is none (501), or the caller asks too often (429).
+    """
     if ask.registry is None:
         raise Problem(501, "There is no registry here.")
+    ask.count("registry", PER_MINUTE, 60.0)
     return ask.registry
 
 

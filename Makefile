@@ -5,6 +5,7 @@
 #   make audit   known vulnerabilities of what is installed; needs PyPI
 #   make bench   the table of figures that the README shows
 #   make soak    ten minutes (SECONDS=600) of load on two workers while everything is killed in turn; docs/reliability.md
+#   make pictures   makes those of the README anew, by the test that goes its way; needs port 12008, and a Chinese font
 #   make texts   adds new texts of the pages to the catalogues of their translations
 #   make clean   removes all that the above made
 # Each environment is made once, and again when pyproject.toml or its script changes.
@@ -22,7 +23,7 @@ bin = $(VENV)/bin
 pip = $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 peers = scripts/install-test-peers.sh tests/peers/node/package-lock.json
 
-.PHONY: serve test test-environment lint audit format texts bench soak clean
+.PHONY: serve test test-environment lint audit format pictures texts bench soak clean
 .SUFFIXES:
 
 serve: $(VENV)/.examples
@@ -51,6 +52,10 @@ audit: $(VENV)/.lint
 format: $(VENV)/.lint
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
+
+pictures: test-environment
+	TEST_PICTURES="$(CURDIR)/docs/pictures" TEST_PEERS_CACHE="$(abspath $(CACHE))" \
+		$(bin)/python -m pytest tests/admin_pages/test_walk_through.py
 
 texts: $(VENV)/.test
 	$(bin)/python scripts/update_texts.py

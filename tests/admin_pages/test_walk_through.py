@@ -66,6 +66,8 @@ class Walk:
 
     async def copied(self, what: str) -> str:
         """Copies something with its button, and returns it."""
+        # Nothing is evaluated in a page that is about to be another one.
+        await self.page.get_by_role("button", name=f"Copy {what}", exact=True).wait_for()
         await self.page.evaluate("navigator.clipboard.writeText('')")
         await self.press(f"Copy {what}")
         text: str = await self.page.evaluate(COPIED)

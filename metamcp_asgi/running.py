@@ -36,6 +36,7 @@ def runtime_for(
     """
     return Runtime(
         max_children=settings.max_children,
+        warm_spares=settings.warm_spares,
         connect_concurrency=settings.connect_concurrency,
         companion=companion,
         grants=grants,

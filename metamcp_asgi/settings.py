@@ -50,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         max_connections: Open connections of clients; further ones are answered 503.
         max_streams: Open GET and SSE streams.
         max_children: Child processes of stdio servers.
+        warm_spares: Whether a stdio server has one process ahead of its next session, where it has one for each caller.
         server_deadline: Seconds that a list waits for one server.
         page_size: Entries on one page of a list.
         stale_seconds: Seconds for which a lost server's last catalogue is still served.
@@ -98,6 +99,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_connections: int = 8192
     max_streams: int = 1024
     max_children: int = 256
+    warm_spares: bool = True
     server_deadline: float = 5.0
     page_size: int = 1000
     stale_seconds: float = 30.0
@@ -215,6 +217,7 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "max_connections": readers.integer(1),
         "max_streams": readers.integer(1),
         "max_children": readers.integer(1),
+        "warm_spares": readers.flag,
         "server_deadline": readers.seconds,
         "page_size": readers.integer(1),
         "stale_seconds": readers.seconds,

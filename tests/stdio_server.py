@@ -4,6 +4,7 @@
     exit: the code to exit with at once                             era: legacy (default) or modern
     early: error (default) or ignore: what comes before initialize  log: a file that gets one line per tool call
     tools: names of further tools, which echo, but for `attempt`    replies: raw answers by method, lists, taken in turn
+    started: a file that gets its process id once it is about to read
     tools_file: a file with names of further tools, read at each tools/list
 
 Tools: echo, pid, count, environ; crash and leave (exit code 3 and 0 during the call); slow (answers when the file in
@@ -144,5 +145,8 @@ if "exit" in options:
     sys.exit(options["exit"])
 if "wait_for" in options:
     wait_for(options["wait_for"])
+if "started" in options:
+    with Path(options["started"]).open("a") as started:
+        started.write(f"{os.getpid()}\n")
 for line in sys.stdin:
     handle(json.loads(line))

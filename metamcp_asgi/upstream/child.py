@@ -49,6 +49,7 @@ class Child:
         "_finished",
         "_group",
         "_input",
+        "_lines",
         "_name",
         "_on_exit",
         "_open_outputs",
@@ -71,6 +72,7 @@ class Child:
         self._errors = ErrorTail(name, self._stderr_lost, heard)
         self._outputs: list[asyncio.BaseTransport] = []
         self._open_outputs = 2  # stdout and stderr
+        self._lines: LineReader | None = None
         self._exited = asyncio.Event()
         self._finished = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -136,7 +138,7 @@ class Child:
     async def _connect(self, on_message: Callable[[bytes], None], max_message_bytes: int) -> None:
         loop = asyncio.get_running_loop()
         process = self._process
-        lines = LineReader(
+        self._lines = lines = LineReader(
             on_message, lambda: self._message_too_long(max_message_bytes), self._stdout_lost, max_message_bytes
         )
         pipes = [process.stderr, process.stdout, process.stdin]
@@ -164,6 +166,12 @@ class Child:
         """The last lines it wrote to stderr: at most 50 lines and 16 KiB. May hold secrets; for operators."""
         return self._errors.text()
 
+    def attach(self, on_message: Callable[[bytes], None], on_exit: Callable[[str], None]) -> None:
+        """Have others told from now on what ``spawn`` was given somebody for."""
+        assert self._lines is not None
+        self._lines.on_line = on_message
+        self._on_exit = on_exit
+
     def write(self, line: bytes) -> None:
         """Queue one JSON-RPC message; those of one turn of the event loop are written together.
 
@@ -183,15 +191,17 @@ class Child:
         """Return once the child's pipe accepts more, or the child is gone; at once while the child keeps up."""
         await self._input.drain()
 
-    async def stop(self, grace: float = DEFAULT_GRACE) -> None:
+    async def stop(self, grace: float = DEFAULT_GRACE, *, linger: float | None = None) -> None:
         """End the child and everything in its process group, and wait for that (T-92).
 
         Idempotent, and safe to call concurrently or after its exit: an ending that has begun keeps its pace.
 
         Args:
             grace: Seconds it gets to leave after its stdin was closed, and again after SIGTERM, before SIGKILL.
+            linger: Seconds it gets to leave before SIGTERM, where they differ from those after it.
         """
-        await asyncio.shield(self._end("the server is being stopped", linger=grace, grace=grace))
+        linger = grace if linger is None else linger
+        await asyncio.shield(self._end("the server is being stopped", linger=linger, grace=grace))
 
     def _process_exited(self) -> None:
         self._exited.set()

@@ -128,7 +128,7 @@ class LineReader(asyncio.Protocol):
         limit: Bytes in a line.
     """
 
-    __slots__ = ("_limit", "_on_line", "_on_lost", "_on_too_long", "_partial", "_partial_bytes", "_transport")
+    __slots__ = ("_limit", "_on_lost", "_on_too_long", "_partial", "_partial_bytes", "_transport", "on_line")
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class LineReader(asyncio.Protocol):
         on_lost: Callable[[], None],
         limit: int,
     ) -> None:
-        self._on_line = on_line
+        self.on_line = on_line
         self._on_too_long = on_too_long
         self._on_lost = on_lost
         self._limit = limit
@@ -158,7 +158,7 @@ class LineReader(asyncio.Protocol):
             self._partial.clear()
             self._partial_bytes = 0
         limit = self._limit
-        on_line = self._on_line
+        on_line = self.on_line
         for line in lines:
             if line.endswith(b"\r"):
                 line = line[:-1]

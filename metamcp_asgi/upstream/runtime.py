@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from metamcp_asgi.config.snapshot import Server
-from metamcp_asgi.errors import UpstreamUnavailable
 from metamcp_asgi.metrics.sheet import uncounted
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.upstream.companion.client import Companion
@@ -18,6 +17,7 @@ from metamcp_asgi.upstream.hearing import Heard, unheard
 from metamcp_asgi.upstream.http1 import HTTPClient
 from metamcp_asgi.upstream.launch import Launch
 from metamcp_asgi.upstream.owners import Owners
+from metamcp_asgi.upstream.places import Places
 from metamcp_asgi.upstream.reaper import Reaper
 
 __all__ = ["Runtime"]
@@ -31,6 +31,7 @@ class Runtime:
 
     Args:
         max_children: How many child processes may run at once.
+        warm_spares: Whether servers have a process ahead of their next session, once they needed one of that kind.
         connect_concurrency: How many sessions may be opened at the same time, so that a start is no stampede.
         max_message_bytes: The largest message that a server may send.
         environ: The environment from which children inherit.
@@ -51,6 +52,7 @@ class Runtime:
         self,
         *,
         max_children: int = 256,
+        warm_spares: bool = False,
         connect_concurrency: int = 8,
         max_message_bytes: int = 64 * 1024 * 1024,
         environ: Mapping[str, str] | None = None,
@@ -75,10 +77,9 @@ class Runtime:
         self.launch = Launch(commands, limits, self.environ)
         self.companion = companion
         self.heard = heard
-        self._children = children
+        self.places = Places(max_children, children)
+        self.warm_spares = warm_spares
         self._opening = asyncio.Semaphore(connect_concurrency)
-        self._free_children = max_children
-        self._max_children = max_children
 
     def reaching(self, server: Server, user: str | None = None) -> "Runtime":
         """Return the same runtime for the sessions of a server that is guarded or asks for OAuth, else this one.
@@ -106,24 +107,6 @@ class Runtime:
             if asyncio.get_running_loop().time() < timer.when():
                 timer.cancel()
                 self._opening.release()
-
-    def take_child(self) -> None:
-        """Count one more child.
-
-        Raises:
-            UpstreamUnavailable: There are as many as allowed.
-        """
-        if self._free_children <= 0:
-            raise UpstreamUnavailable(
-                f"was not started: {self._max_children} child processes run already (METAMCP_MAX_CHILDREN)"
-            )
-        self._free_children -= 1
-        self._children(1)
-
-    def return_child(self) -> None:
-        """Count one child less."""
-        self._free_children += 1
-        self._children(-1)
 
     async def aclose(self) -> None:
         """Close what is shared; the servers are stopped before."""

@@ -20,14 +20,12 @@ from metamcp_asgi.timers import Deadlines
 from metamcp_asgi.upstream.busy import Busy
 from metamcp_asgi.upstream.granted import AuthorizationNeeded
 from metamcp_asgi.upstream.happening import Completed, Happening, Over, Updated
-from metamcp_asgi.upstream.http_probe import open_http
+from metamcp_asgi.upstream.opening import Opening
 from metamcp_asgi.upstream.patience import extend
-from metamcp_asgi.upstream.request import Events, Peer, Request, Session, Terms
+from metamcp_asgi.upstream.request import Peer, Request, Session, Terms
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.sessions import Sessions
 from metamcp_asgi.upstream.sharing import Affinity, Apart, apart, key_of, owner_of, personal
-from metamcp_asgi.upstream.sse import open_sse
-from metamcp_asgi.upstream.stdio import open_stdio
 from metamcp_asgi.upstream.subscriptions import Subscriptions
 
 __all__ = ["Happening", "Server", "Updated"]
@@ -75,7 +73,7 @@ class Server:
         self._log = logging.LoggerAdapter(logger, {"server": config.known_as})
         self._runtime = runtime
         self._listener = listener
-        self._era: str = config.era
+        self._opening = Opening(config, runtime, idle_seconds)
         self._personal = config.grant is not None and config.grant.per == "user"
         self._page: str | None = None
         self._main: Session | None = None
@@ -86,7 +84,7 @@ class Server:
         self._deadlines = Deadlines(config.timeout)
         self._busy = Busy()
         self._others = Sessions(
-            self._open,
+            self._opening.session,
             idle_seconds,
             MAX_SESSIONS,
             lambda elicitation: listener(self, Completed(elicitation)),
@@ -111,22 +109,24 @@ class Server:
         if main is not None:
             await main.aclose()
         await self._others.aclose()
+        await self._opening.aclose()
 
     async def retire(self) -> None:
         """Close the server once its calls in flight have ended, or have had all the time that a call may take."""
         try:
+            await self._opening.aclose()
             await self._busy.over(self.config.timeout)
         finally:
             await self.aclose()
 
     async def reset(self) -> None:
         """Forget what is known of the server, end its sessions and open the main one anew; calls in flight fail."""
-        self._era = self.config.era
+        self._opening.forget_era()
         if self._main is not None:
             self._retire(self._main, "was reset")
         self._settled.clear()
         self._wake.set()
-        await self._others.aclose()
+        await asyncio.gather(self._opening.end_ahead(), self._others.aclose())
 
     def hurry(self) -> None:
         """Make the next attempt to open the main session at once, if the last one has failed."""
@@ -225,7 +225,7 @@ class Server:
         else:
             if not isinstance(outcome, Failure) or outcome.code != UNSUPPORTED_VERSION:
                 return outcome
-            self._era = self.config.era
+            self._opening.forget_era()
             self._retire(main, "no longer speaks the revision that it did")
         return await (await self._reopened()).send(request)
 
@@ -264,7 +264,7 @@ class Server:
             self._over = over = Over(lambda happening: self._listener(self, happening))
             try:
                 async with self._runtime.opening_slot(), asyncio.timeout(OPEN_SECONDS):
-                    session = await self._open(over)
+                    session = await self._opening.session(over, MAIN)
             except (UpstreamError, TimeoutError) as error:
                 self._failed(str(error) or f"did not open a session within {OPEN_SECONDS:g} seconds", error)
             except Exception as error:  # a defect of ours must not take the server away for good
@@ -288,27 +288,6 @@ class Server:
                     await self._wake.wait()
             self.state = "starting"
             self._settled.clear()
-
-    async def _open(self, events: Events, terms: Terms = MAIN) -> Session:
-        try:
-            session = await self._open_as(self._era, events, terms)
-        except UpstreamError:
-            if self._era == self.config.era:
-                raise
-            # The server may have been replaced by one of another era (V-08).
-            self._era = self.config.era
-            session = await self._open_as(self._era, events, terms)
-        if self.config.era == "auto":
-            self._era = session.peer.era
-        return session
-
-    async def _open_as(self, era: str, events: Events, terms: Terms) -> Session:
-        if self.config.type == "stdio":
-            return await open_stdio(self.config, self._runtime, events, era, terms)
-        runtime = self._runtime.reaching(self.config, terms.user)
-        if self.config.type == "sse":
-            return await open_sse(self.config, runtime, events, terms)
-        return await open_http(self.config, runtime, events, era, terms)
 
     def _opened(self, session: Session) -> None:
         self._main, self.peer = session, session.peer

@@ -5,20 +5,21 @@ after a while the handshake is sent as well, and the first of the two answers de
 """
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import Final
 
 from metamcp_asgi.config.snapshot import Server
-from metamcp_asgi.errors import UpstreamProtocolError
+from metamcp_asgi.errors import UpstreamProtocolError, UpstreamUnavailable
 from metamcp_asgi.upstream.channel import Channel, handshake
 from metamcp_asgi.upstream.channel_session import ChannelSession
 from metamcp_asgi.upstream.child import Child
-from metamcp_asgi.upstream.environment import child_environment
-from metamcp_asgi.upstream.hearing import hearing
 from metamcp_asgi.upstream.legacy import HandshakeRefused
 from metamcp_asgi.upstream.probe import DISCOVER, judge
+from metamcp_asgi.upstream.program import Program
 from metamcp_asgi.upstream.request import Events, Peer, Terms, relay
 from metamcp_asgi.upstream.runtime import Runtime
+from metamcp_asgi.upstream.spare import Spare
 
 __all__ = ["open_stdio"]
 
@@ -26,8 +27,10 @@ PROBE_ALONE: Final = 4.0
 """Seconds that ``server/discover`` has for itself; a modern server that is merely slow still answers it later."""
 
 
-async def open_stdio(server: Server, runtime: Runtime, events: Events, era: str, terms: Terms) -> ChannelSession:
-    """Start the server's process and open a session.
+async def open_stdio(
+    server: Server, runtime: Runtime, events: Events, era: str, terms: Terms, spare: Spare | None = None
+) -> ChannelSession:
+    """Start the server's process, or take the one that was started ahead, and open a session.
 
     Args:
         server: Its configuration.
@@ -35,21 +38,35 @@ async def open_stdio(server: Server, runtime: Runtime, events: Events, era: str,
         events: Gets what happens outside of requests.
         era: ``modern``, ``legacy`` or ``auto``.
         terms: On which terms the session is opened.
+        spare: Where private sessions find a process, and leave one for the next; the main session starts its own.
 
     Raises:
         UpstreamError: It does not start, or does not speak MCP; with its last lines on stderr in ``__notes__``.
     """
+    if spare is None or not terms.private:
+        return await _session(_Link(server, runtime, events, terms), era)
+    session = None
     link = _Link(server, runtime, events, terms)
+    if link.take(spare):
+        # One that ends now was asked nothing but who it is, so another process may be asked.
+        with contextlib.suppress(UpstreamUnavailable):
+            session = await _session(link, era)
+    if session is None:
+        session = await _session(_Link(server, runtime, events, terms), era)
+    spare.prepare()
+    return session
+
+
+async def _session(link: "_Link", era: str) -> ChannelSession:
     try:
-        await link.spawn()
+        await link.start()
         peer = await _open(link.channel, era)
     except BaseException as error:
         await link.stop()
         if stderr := link.stderr:
             error.add_note(stderr)
         raise
-    link.opened = True
-    return ChannelSession(peer, link.channel, events, link.stop)
+    return link.session(peer)
 
 
 class _Link:
@@ -57,35 +74,33 @@ class _Link:
 
     def __init__(self, server: Server, runtime: Runtime, events: Events, terms: Terms) -> None:
         self.channel = Channel(self._send, partial(relay, events), terms)
-        self.opened = False
+        self._opened = False
         self._server = server
         self._runtime = runtime
         self._events = events
         self._child: Child | None = None
 
-    async def spawn(self) -> None:
-        launch = self._runtime.launch
-        command = launch.command(self._server)
-        env = child_environment(self._server.env, self._runtime.environ)
-        prefix = launch.prefix(self._server, env)
-        self._runtime.take_child()
+    def take(self, spare: Spare) -> bool:
+        """Use the process that was started ahead, if there is one."""
+        self._child = spare.take(self.channel.received, self._exited)
+        return self._child is not None
+
+    async def start(self) -> None:
+        """Start a process, unless there is one."""
+        if self._child is not None:
+            return
+        program = Program(self._server, self._runtime)
+        await self._runtime.places.take()
         try:
-            self._child = await Child.spawn(
-                command,
-                self._server.args,
-                name=self._server.name,
-                env=env,
-                cwd=self._server.cwd,
-                on_message=self.channel.received,
-                on_exit=self._exited,
-                max_message_bytes=self._runtime.max_message_bytes,
-                reaper=self._runtime.reaper,
-                prefix=prefix,
-                heard=hearing(self._server, self._runtime.heard),
-            )
+            self._child = await program.start(self.channel.received, self._exited)
         except BaseException:
-            self._runtime.return_child()
+            self._runtime.places.give_back()
             raise
+
+    def session(self, peer: Peer) -> ChannelSession:
+        """Return the session that was opened."""
+        self._opened = True
+        return ChannelSession(peer, self.channel, self._events, self.stop)
 
     @property
     def stderr(self) -> str:
@@ -103,9 +118,9 @@ class _Link:
         await child.drain()
 
     def _exited(self, reason: str) -> None:
-        self._runtime.return_child()
+        self._runtime.places.give_back()
         self.channel.closed(reason)
-        if self.opened:
+        if self._opened:
             self._events.lost(reason)
 
 

@@ -128,11 +128,11 @@ class Happenings:
 
 @contextlib.asynccontextmanager
 async def connected(
-    config: dict[str, Any], happened: Happenings | None = None, idle: float = 300.0
+    config: dict[str, Any], happened: Happenings | None = None, idle: float = 300.0, **shared: Any
 ) -> AsyncIterator[Server]:
-    """Runs the upstream side of the server with that entry of `mcpServers`."""
+    """Runs the upstream side of the server with that entry of `mcpServers`, in a `Runtime` with these arguments."""
     snapshot = compile_document({"mcpServers": {"s": config}}, environ={})
-    runtime = Runtime()
+    runtime = Runtime(**shared)
     server = Server(snapshot.servers["s"], runtime, happened or Happenings(), idle_seconds=idle)
     server.start()
     try:

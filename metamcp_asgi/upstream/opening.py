@@ -54,10 +54,10 @@ class Opening:
         """Find out anew of which era the server is."""
         self._era = self._config.era
 
-    async def end_ahead(self) -> None:
-        """End what was started ahead; what is started from now on is the server as it is now."""
+    def end_ahead(self) -> None:
+        """Have nobody get what was started ahead; what is started from now on is the server as it is now."""
         if self._spare is not None:
-            await self._spare.end()
+            self._spare.end()
 
     async def aclose(self) -> None:
         """Start nothing ahead any more; sessions may still be opened."""

@@ -126,7 +126,8 @@ class Server:
             self._retire(self._main, "was reset")
         self._settled.clear()
         self._wake.set()
-        await asyncio.gather(self._opening.end_ahead(), self._others.aclose())
+        self._opening.end_ahead()
+        await self._others.aclose()
 
     def hurry(self) -> None:
         """Make the next attempt to open the main session at once, if the last one has failed."""

@@ -43,7 +43,7 @@ class Spare:
         """Start one in the background, unless there is one or the places for processes are few."""
         if self._closed or not self._runtime.places.ample or any(not ahead.ending for ahead in self._started):
             return
-        ahead = _Ahead(self._server, self._runtime, self._idle_seconds, self._unused, self._over)
+        ahead = _Ahead(self._server, self._runtime, self._idle_seconds, self._end, self._over)
         self._started.add(ahead)
 
     def take(self, on_message: Callable[[bytes], None], on_exit: Callable[[str], None]) -> Child | None:
@@ -60,17 +60,20 @@ class Spare:
                 return child
         return None
 
-    async def end(self) -> None:
-        """End the process; the next one is started as the server is from now on."""
-        await asyncio.gather(*(ahead.aclose() for ahead in self._started))
+    def end(self) -> None:
+        """End the process in the background: nobody gets it any more, and the next one is as the server is now."""
+        for ahead in self._started:
+            self._end(ahead)
 
     async def aclose(self) -> None:
         """End the process, and start no other."""
         self._closed = True
-        await self.end()
+        self.end()
+        await asyncio.gather(*(ahead.aclose() for ahead in self._started))
         await self._tasks.aclose()
 
-    def _unused(self, ahead: "_Ahead") -> None:
+    def _end(self, ahead: "_Ahead") -> None:
+        ahead.ending = True  # at once: until the task runs, somebody might take it
         self._tasks.start(ahead.aclose(), f"end the spare process of {self._server.name}")
 
     def _over(self, ahead: "_Ahead", reason: str) -> None:
@@ -86,7 +89,7 @@ class _Ahead:
         server: Its server.
         runtime: What the process shares.
         idle_seconds: How long it waits for a session.
-        unused: Is told when it has waited for so long.
+        end: Is to end it when it has waited for so long.
         over: Is told, with the reason, that it is gone, or was not to be started; not if it was handed over.
     """
 
@@ -97,7 +100,7 @@ class _Ahead:
         server: Server,
         runtime: Runtime,
         idle_seconds: float,
-        unused: Callable[["_Ahead"], None],
+        end: Callable[["_Ahead"], None],
         over: Callable[["_Ahead", str], None],
     ) -> None:
         self.ending = False
@@ -105,7 +108,7 @@ class _Ahead:
         self._over = over
         self._places = runtime.places
         self._places.lodge(self)
-        self._timer = asyncio.get_running_loop().call_later(idle_seconds, unused, self)
+        self._timer = asyncio.get_running_loop().call_later(idle_seconds, end, self)
         self._starting = asyncio.ensure_future(self._start(server, runtime))
         self._starting.add_done_callback(self._started)
 

@@ -30,7 +30,7 @@ from metamcp_asgi.registry.client import Registry
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.signin.application import sign_in_sites
 from metamcp_asgi.signin.entrance import Entrance
-from metamcp_asgi.signin.provider import OIDC
+from metamcp_asgi.signin.provider import OIDC, Provider
 from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.store.policy import Forbidden, check_admin
 from metamcp_asgi.store.source import StoreSource
@@ -74,7 +74,9 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
     # A proxy in front may tell another Host than browsers see, whose pages are ours all the same.
     ours = () if place.app_url is None else (place.origin({}),)
     guarded: _Guarded = {"hosts": settings.allowed_hosts, "origins": (*settings.allowed_origins, *ours)}
-    people = sign_in_sites(entrance, place, oidc=OIDC.from_environ(environ), **guarded)
+    oidc = OIDC.from_environ(environ)
+    provider = None if oidc is None else Provider(oidc)
+    people = sign_in_sites(entrance, place, provider=provider, **guarded)
     recent = Recent(host.recording.lines, host.recording.history)
     registry = Registry(settings.registry_url, Guard(settings.outward_allowed))
     counted = Buckets()  # for both: who is refused at the one has no more tries at the other
@@ -98,7 +100,7 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
         **admin_pages(desk, sessions, place, **guarded),
         INSPECT: inspection_site(host.admitted, desk, lambda: host.snapshot, sessions, place, **guarded),
         **_connecting(source, host, sessions, place, guarded),
-        **_authorizing(host, sessions, guarded),
+        **_authorizing(host, sessions, provider, guarded),
     }
 
 
@@ -122,7 +124,9 @@ def _connecting(
     return connect_sites(connecting, sessions, place, **guarded)
 
 
-def _authorizing(host: Host, sessions: Sessions, guarded: "_Guarded") -> Mapping[str, ASGIApp]:
+def _authorizing(
+    host: Host, sessions: Sessions, provider: Provider | None, guarded: "_Guarded"
+) -> Mapping[str, ASGIApp]:
     """Return the sites of our authorization server; none, where what it needs is not installed."""
     if not available():
         return {}
@@ -137,6 +141,7 @@ def _authorizing(host: Host, sessions: Sessions, guarded: "_Guarded") -> Mapping
         secret_keys=settings.secret_keys,
         guard=Guard(settings.outward_allowed),
         app_url=settings.app_url,
+        provider=provider,
         **guarded,
     )
 

@@ -16,16 +16,18 @@ from metamcp_asgi.asgi.bearer import base_of
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.config.oauth import BASE_SCOPE
 from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.oauth.assertions import ID_JAG_PROFILE, Assertions
 from metamcp_asgi.oauth.authorize import Authorize
 from metamcp_asgi.oauth.clients import Clients
 from metamcp_asgi.oauth.documents import Documents
 from metamcp_asgi.oauth.grants import Grants
-from metamcp_asgi.oauth.metadata import GRANT_TYPES, METHODS
+from metamcp_asgi.oauth.metadata import GRANT_TYPES, JWT_BEARER, METHODS
 from metamcp_asgi.oauth.signing import Signing
 from metamcp_asgi.oauth.token import TokenEndpoints
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.signin.people import for_people
+from metamcp_asgi.signin.provider import Provider
 from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.tokens.verifier import Verifier
 
@@ -43,6 +45,7 @@ def authorization_server(
     secret_keys: tuple[bytes, ...],
     guard: Guard,
     app_url: str | None = None,
+    provider: Provider | None = None,
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
 ) -> Mapping[str, ASGIApp]:
@@ -56,6 +59,7 @@ def authorization_server(
         secret_keys: Seal refresh tokens and what pages ask.
         guard: Where documents of clients may be.
         app_url: Public URL of the gateway; ``None``: the one that a request came to.
+        provider: Where people sign in; its assertions are taken for grants. ``None``: nobody's are.
         hosts: ``Host`` values to answer, as for ``OriginGuard``.
         origins: ``Origin`` values to answer besides our own.
     """
@@ -66,7 +70,8 @@ def authorization_server(
     signing = Signing(store)
     verifier.own = signing.public
     verifier.closing.append(documents.aclose)
-    tokens = TokenEndpoints(clients, grants, signing, verifier, store, snapshot, reload, app_url)
+    assertions = None if provider is None else Assertions(provider, store)
+    tokens = TokenEndpoints(clients, grants, assertions, signing, verifier, store, snapshot, reload, app_url)
 
     async def published(request: Request) -> Response:
         body = msgspec.json.encode({"keys": list(await signing.public())})
@@ -95,7 +100,7 @@ def authorization_server(
     )
     served = partial(_WhileWanted, snapshot=snapshot)
     guarded = served(OriginGuard(asked, hosts=hosts, origins=origins))
-    discovery = served(partial(_discovery, app_url))
+    discovery = served(partial(_discovery, app_url, provider is not None))
     return {
         "/oauth": guarded,
         "/oauth/authorize": served(page),
@@ -133,7 +138,7 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
     await send_refusal(scope, send, 404, {"error": "Not found", "message": "There is no authorization server here."})
 
 
-async def _discovery(app_url: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+async def _discovery(app_url: str | None, vouched: bool, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with RFC 8414's document, which is OpenID Connect's, too, and names one issuer in either."""
     if scope["path"].removeprefix(scope.get("root_path", "")).count("/") > 2:  # of another issuer
         await _nothing(scope, receive, send)
@@ -151,7 +156,7 @@ async def _discovery(app_url: str | None, scope: Scope, receive: Receive, send: 
         "scopes_supported": [BASE_SCOPE],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": list(GRANT_TYPES),
+        "grant_types_supported": [*GRANT_TYPES, *((JWT_BEARER,) if vouched else ())],
         "token_endpoint_auth_methods_supported": list(METHODS),
         "revocation_endpoint_auth_methods_supported": list(METHODS),
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
@@ -160,6 +165,7 @@ async def _discovery(app_url: str | None, scope: Scope, receive: Receive, send: 
         "client_id_metadata_document_supported": True,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
+        **({"authorization_grant_profiles_supported": [ID_JAG_PROFILE]} if vouched else {}),
     }
     await Response(msgspec.json.encode(document), 200, {"cache-control": "no-store"}, "application/json")(
         scope, receive, send

@@ -32,7 +32,7 @@ from metamcp_asgi.pages.render import redirect, render
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.signin.people import ask_to_sign_in, person, person_or_none
 
-__all__ = ["Authorize", "audience_of", "known_scopes"]
+__all__ = ["Authorize", "audience_of", "known_scopes", "scopes_within"]
 
 PATIENCE: Final = 600.0
 """Seconds that a person may think."""
@@ -205,3 +205,25 @@ def known_scopes(snapshot: Snapshot, endpoint: str, wanted: str) -> list[str]:
             for _, scopes in each.oauth.tool_scopes:
                 known.update(dict.fromkeys(scopes))
     return [scope for scope in dict.fromkeys(wanted.split()) if scope in known] or list(least)
+
+
+def scopes_within(snapshot: Snapshot, endpoint: str, allowed: str | None, wanted: str) -> str:
+    """Return the scopes of a token for which somebody else has said what it may have.
+
+    Args:
+        snapshot: What is served.
+        endpoint: What the token is for; empty for all.
+        allowed: The scopes that it may have; ``None``: nothing is said about that.
+        wanted: Those of them that the client asks for; empty for all.
+
+    Raises:
+        OAuthError: None is left that means something here.
+    """
+    if allowed is None:
+        return " ".join(known_scopes(snapshot, endpoint, wanted))
+    left = [each for each in allowed.split() if not wanted or each in wanted.split()]
+    # Without words, what an endpoint needs would be given, which nobody has allowed.
+    found = [each for each in known_scopes(snapshot, endpoint, " ".join(left)) if each in left]
+    if not found:
+        raise OAuthError("invalid_scope", "of the scopes that the assertion allows, none is wanted and known here")
+    return " ".join(found)

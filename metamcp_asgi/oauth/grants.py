@@ -1,7 +1,7 @@
-"""What people granted to clients: begun with a code, carried on by refresh tokens, and ended.
+"""What people granted to clients: begun with a code, carried on by refresh tokens, and ended; or vouched for, once.
 
-Each change is one transaction, and transactions that write come one after the other, so that a code or a refresh token
-is good once, whichever process it is shown to. Only a beginning and a revocation are told in the audit.
+Each change is one transaction, and transactions that write come one after the other, so that a code, a refresh token
+or an assertion is good once, whichever process it is shown to. Only a beginning and a revocation are told in the audit.
 """
 
 import base64
@@ -10,7 +10,7 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from sqlalchemy import delete, update
 from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client
+from metamcp_asgi.oauth.signing import LIFE
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.store.audit import Actor
 from metamcp_asgi.store.columns import now
@@ -96,7 +97,7 @@ class Grants:
         """
         code = f"mcp_code_{secrets.token_urlsafe(32)}"
         async with (await self._store()).write(actor) as tx:
-            await tx.session.execute(delete(OAuthGrant).where(OAuthGrant.expires_at < now() - timedelta(hours=2)))
+            await _forget(tx)
             await tx.add(
                 OAuthGrant(
                     user_id=user,
@@ -111,6 +112,47 @@ class Grants:
                 )
             )
         return code
+
+    async def vouched(
+        self, user: uuid.UUID, actor: Actor, client: Client, assertion: str, until: datetime, scope: str, audience: str
+    ) -> Granted:
+        """Return a grant for which the person's OpenID provider vouches; it has no refresh token.
+
+        Args:
+            user: The person.
+            actor: The same, for the audit.
+            client: Who is let act for them.
+            assertion: What the provider's assertion is known by, which is good once.
+            until: When the assertion ends.
+            scope: What the client may.
+            audience: What the token is for.
+
+        Raises:
+            OAuthError: The assertion was shown before.
+        """
+        # No code that a client sends can be this text: forms with a NUL are refused.
+        digest = digest_of(f"\0{assertion}")
+        async with (await self._store()).write(actor) as tx:
+            await _forget(tx)
+            if await tx.find(OAuthGrant, code_digest=digest) is not None:
+                raise OAuthError("invalid_grant", "the assertion was used before")
+            row = await tx.add(
+                OAuthGrant(
+                    user_id=user,
+                    client_id=client.client_id,
+                    name=client.name,
+                    scope=scope,
+                    audience=audience,
+                    redirect_uri="",
+                    code_digest=digest,
+                    code_challenge="",
+                    redeemed_at=now(),
+                    expires_at=max(until, now() + timedelta(seconds=LIFE)),
+                )
+            )
+        return Granted(
+            id=str(row.id), user=str(user), client_id=client.client_id, scope=scope, audience=audience, refresh=""
+        )
 
     async def redeem(self, client: Client, code: str, verifier: str, redirect_uri: str, resource: str) -> Granted:
         """Return the grant of a code, which is good no more then.
@@ -237,6 +279,11 @@ class Grants:
             audience=audience,
             refresh=self._sealer.seal(_Refresh(str(row.id), generation)) if lasting else "",
         )
+
+
+async def _forget(tx: Writer) -> None:
+    """Remove grants of which nothing is about any more."""
+    await tx.session.execute(delete(OAuthGrant).where(OAuthGrant.expires_at < now() - timedelta(hours=2)))
 
 
 def _fits(verifier: str, challenge: str) -> bool:

@@ -12,9 +12,12 @@ from msgspec import Struct
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.redirects import fault_of_redirect
 
-__all__ = ["GRANT_TYPES", "METHODS", "Client", "ClientMetadata", "read_metadata"]
+__all__ = ["GRANT_TYPES", "JWT_BEARER", "METHODS", "Client", "ClientMetadata", "read_metadata"]
 
 GRANT_TYPES: Final = ("authorization_code", "refresh_token", "client_credentials")
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+"""RFC 7523 2.1; there where an OpenID provider is set up."""
+
 METHODS: Final = ("none", "client_secret_basic", "client_secret_post")
 
 _MOST_REDIRECTS: Final = 20
@@ -68,7 +71,7 @@ def read_metadata(given: Mapping[str, Any], method: str) -> ClientMetadata:
         if fault := fault_of_redirect(uri):
             raise OAuthError("invalid_redirect_uri", f"a redirect URI {fault}")
     grants = _texts(given, "grant_types", ("authorization_code", "refresh_token"))
-    grants = tuple(each for each in grants if each in GRANT_TYPES)
+    grants = tuple(each for each in grants if each in (*GRANT_TYPES, JWT_BEARER))
     if not grants:
         raise OAuthError("invalid_client_metadata", f"grant_types may be {', '.join(GRANT_TYPES)}")
     if "code" not in _texts(given, "response_types", ("code",)) and "authorization_code" in grants:

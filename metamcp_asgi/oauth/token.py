@@ -13,14 +13,16 @@ from starlette.responses import Response
 
 from metamcp_asgi.asgi.bearer import Rejected, base_of
 from metamcp_asgi.config.snapshot import Snapshot
+from metamcp_asgi.oauth.assertions import Assertions
 from metamcp_asgi.oauth.attempts import Attempts, address_of
-from metamcp_asgi.oauth.authorize import audience_of, known_scopes
+from metamcp_asgi.oauth.authorize import audience_of, known_scopes, scopes_within
 from metamcp_asgi.oauth.bodies import form_in, json_in
 from metamcp_asgi.oauth.clients import Clients
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.grants import Granted, Grants
-from metamcp_asgi.oauth.metadata import Client
+from metamcp_asgi.oauth.metadata import GRANT_TYPES, JWT_BEARER, Client
 from metamcp_asgi.oauth.signing import LIFE, Signing
+from metamcp_asgi.store.audit import Actor
 from metamcp_asgi.store.models import User
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.tokens.verifier import Verifier
@@ -41,6 +43,7 @@ class TokenEndpoints:
     Args:
         clients: Knows the clients.
         grants: Knows what they were granted.
+        assertions: Reads what the OpenID provider vouches for; ``None``: there is none.
         signing: Signs access tokens.
         verifier: Verifies them.
         store: Gives the open store.
@@ -53,6 +56,7 @@ class TokenEndpoints:
         self,
         clients: Clients,
         grants: Grants,
+        assertions: Assertions | None,
         signing: Signing,
         verifier: Verifier,
         store: Callable[[], Awaitable[Store]],
@@ -62,6 +66,7 @@ class TokenEndpoints:
     ) -> None:
         self._clients = clients
         self._grants = grants
+        self._assertions = assertions
         self._signing = signing
         self._verifier = verifier
         self._store = store
@@ -137,10 +142,30 @@ class TokenEndpoints:
             granted = await self._grants.refresh(client, form.get("refresh_token", ""), form.get("scope", ""), resource)
         elif kind == "client_credentials":
             return await self._itself(client, form, base)
+        elif kind == JWT_BEARER and self._assertions is not None:
+            granted = await self._vouched(self._assertions, client, form, base)
         else:
-            text = "grant_type may be authorization_code, refresh_token or client_credentials"
-            raise OAuthError("unsupported_grant_type", text)
+            known = (*GRANT_TYPES, JWT_BEARER) if self._assertions is not None else GRANT_TYPES
+            raise OAuthError("unsupported_grant_type", f"grant_type may be {', '.join(known)}")
         return await self._issued(base, f"user:{granted.user}", granted)
+
+    async def _vouched(self, assertions: Assertions, client: Client, form: Mapping[str, str], base: str) -> Granted:
+        """Return what the person's OpenID provider lets a client have, without anybody being asked (ID-JAG)."""
+        vouched = await assertions.read(form.get("assertion", ""), client, base)
+        audience, endpoint = audience_of(self._snapshot(), base, [vouched.resource])
+        wanted = form.get("resource", "").rstrip("/")
+        if wanted and audience_of(self._snapshot(), base, [wanted])[0] != audience:
+            raise OAuthError("invalid_target", "resource is not the one that the assertion is for")
+        scope = scopes_within(self._snapshot(), endpoint, vouched.scope, form.get("scope", ""))
+        user = await assertions.person(vouched.known)
+        subject = f"user:{user.id}"
+        if subject not in self._snapshot().people:
+            await self._reload()  # they are new here
+        if endpoint and endpoint not in self._snapshot().people.get(subject, ()):
+            raise OAuthError("invalid_target", f"the person may not use endpoint {endpoint}; it is somebody else's")
+        actor = Actor(user.id, user.email)
+        await self._clients.used(client.client_id)
+        return await self._grants.vouched(user.id, actor, client, vouched.id, vouched.until, scope, audience)
 
     async def _itself(self, client: Client, form: Mapping[str, str], base: str) -> dict[str, Any]:
         """Return a token with which a client acts for its owner by itself."""

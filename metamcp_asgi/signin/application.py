@@ -21,7 +21,7 @@ from metamcp_asgi.signin.entrance import Entrance
 from metamcp_asgi.signin.forms import SignInPages
 from metamcp_asgi.signin.json_routes import JSONRoutes, json_fault
 from metamcp_asgi.signin.people import People, for_people
-from metamcp_asgi.signin.provider import OIDC, Provider
+from metamcp_asgi.signin.provider import Provider
 from metamcp_asgi.signin.sessions import Sessions
 from metamcp_asgi.signin.sso import SingleSignOn
 
@@ -36,7 +36,7 @@ def sign_in_sites(
     entrance: Entrance,
     place: Place,
     *,
-    oidc: OIDC | None = None,
+    provider: Provider | None = None,
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
 ) -> Mapping[str, ASGIApp]:
@@ -45,12 +45,12 @@ def sign_in_sites(
     Args:
         entrance: Lets people in.
         place: Where the gateway is.
-        oidc: The OpenID provider, if there is one.
+        provider: The OpenID provider, if there is one.
         hosts: ``Host`` values to answer, as for ``OriginGuard``.
         origins: ``Origin`` values to answer besides our own.
     """
     sessions: Sessions = entrance.sessions
-    pages = SignInPages(entrance, oidc=oidc is not None)
+    pages = SignInPages(entrance, oidc=provider is not None)
     both = ["GET", "POST"]
     router = Router(
         [
@@ -71,10 +71,10 @@ def sign_in_sites(
         Route(f"{API}/sign-out", routes.sign_out, methods=["POST"]),
         Route(f"{API}/get-session", routes.get_session),
     ]
-    if oidc is not None:
-        sso = SingleSignOn(Provider(oidc), sessions)
+    if provider is not None:
+        sso = SingleSignOn(provider, sessions)
         api.append(Route(f"{API}/sign-in/oidc", sso.begin))
-        api.append(Route(f"{API}/oauth2/callback/{oidc.provider_id}", sso.finish))
+        api.append(Route(f"{API}/oauth2/callback/{provider.oidc.provider_id}", sso.finish))
     answers: ASGIApp = People(Router(api, redirect_slashes=False, default=nowhere), sessions, required=False)
     answers = SameOrigin(answers, place)
     answers = Faults(answers, json_fault)

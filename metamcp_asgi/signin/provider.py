@@ -7,7 +7,7 @@ here is what they are asked for. Knows nothing of users and sessions.
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -17,8 +17,9 @@ from metamcp_asgi.pages.i18n import MISSING
 
 if TYPE_CHECKING:
     from authlib.integrations.httpx_client import AsyncOAuth2Client
+    from joserfc.jwt import Token
 
-__all__ = ["OIDC", "Begun", "Known", "Provider", "ProviderError"]
+__all__ = ["OIDC", "Begun", "Forged", "Known", "Provider", "ProviderError", "known_of"]
 
 logger = logging.getLogger("metamcp.signin")
 
@@ -100,6 +101,10 @@ class ProviderError(MetaMCPError):
     """The provider cannot be used, or what it says is not to be believed; the message is for the operator."""
 
 
+class Forged(ProviderError):
+    """A JWT that somebody shows is not the provider's."""
+
+
 class Begun(Struct, frozen=True):
     """A sign-in at the provider, of which the browser keeps all but the URL.
 
@@ -150,6 +155,8 @@ class Provider:
         self._read_at = 0.0
         self._failed: tuple[float, str] | None = None
         """When the provider was asked last without success, and what came of it."""
+        self._sought = -PAUSE
+        """When its keys were read again because somebody named one that is not there."""
 
     async def begin(self, redirect_uri: str) -> Begun:
         """Return where the browser goes to sign in.
@@ -202,32 +209,38 @@ class Provider:
         except Exception as error:
             # Authlib, joserfc and the HTTP client have many; each means that nobody is let in.
             raise ProviderError(f"the code was not exchanged: {type(error).__name__}: {error}") from error
-        verified = claims.get("email_verified")
-        return Known(
-            issuer=str(claims["iss"]),
-            subject=str(claims["sub"]),
-            email=str(claims.get("email") or "").strip().lower(),
-            # Some providers write it as a text.
-            verified=None if verified is None else verified is True or verified == "true",
-            name=str(claims.get("name") or "")[:200],
-        )
+        return known_of(claims)
+
+    async def read(self, text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return header and claims of a JWT that the provider signed; whom it is for and its times are not looked at.
+
+        Args:
+            text: The JWT, from anybody.
+
+        Raises:
+            Forged: It is no JWT of the provider's.
+            ProviderError: The provider cannot be used.
+        """
+        metadata = await self._described()
+        try:
+            decoded = await self._decoded(text, _ALGORITHMS, anybody=True)
+        except ProviderError:
+            raise
+        except Exception as error:
+            # As in ``finish``: whatever joserfc says, nobody is let in.
+            raise Forged(f"it is no JWT that the provider signed: {type(error).__name__}") from None
+        if decoded.claims.get("iss") != metadata["issuer"]:
+            raise Forged("its iss is not the provider's issuer")
+        return decoded.header, decoded.claims
 
     async def _claims(self, token: Mapping[str, Any], nonce: str) -> dict[str, Any]:
         from authlib.oidc.core import CodeIDToken
-        from joserfc import jwt
-        from joserfc.errors import InvalidKeyIdError
-        from joserfc.jws import JWSRegistry
 
         offered = self._metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
-        registry = JWSRegistry(algorithms=sorted(_ALGORITHMS & set(offered)), strict_check_header=False)
         text = token.get("id_token")
         if not isinstance(text, str):
             raise ProviderError("it gave no ID token; OIDC_SCOPES needs openid")
-        try:
-            decoded = jwt.decode(text, self._keys, registry=registry)
-        except InvalidKeyIdError:  # it has a new key since
-            await self._describe()
-            decoded = jwt.decode(text, self._keys, registry=registry)
+        decoded = await self._decoded(text, _ALGORITHMS & set(offered))
         expected = {
             "iss": {"essential": True, "value": self._metadata["issuer"]},
             "aud": {"essential": True, "value": self.oidc.client_id},
@@ -236,6 +249,22 @@ class Provider:
         claims = CodeIDToken(decoded.claims, decoded.header, expected, known)
         claims.validate(leeway=LEEWAY)
         return dict(claims)
+
+    async def _decoded(self, text: str, algorithms: Collection[str], *, anybody: bool = False) -> "Token":
+        from joserfc import jwt
+        from joserfc.errors import InvalidKeyIdError
+        from joserfc.jws import JWSRegistry
+
+        registry = JWSRegistry(algorithms=sorted(algorithms), strict_check_header=False)
+        try:
+            return jwt.decode(text, self._keys, registry=registry)
+        except InvalidKeyIdError:  # it has a new key since
+            if anybody:  # or there is no such key, and whoever named it would have us ask the provider each time
+                if self._clock() - self._sought < PAUSE:
+                    raise
+                self._sought = self._clock()
+            await self._describe()
+            return jwt.decode(text, self._keys, registry=registry)
 
     async def _described(self) -> Mapping[str, Any]:
         if not self._metadata or self._clock() - self._read_at > FRESH:
@@ -286,6 +315,23 @@ class Provider:
             timeout=TIMEOUT,
             follow_redirects=False,
         )
+
+
+def known_of(claims: Mapping[str, Any]) -> Known:
+    """Return whom claims of the provider are about.
+
+    Args:
+        claims: Those of an ID token, or of another assertion; ``iss`` and ``sub`` are among them.
+    """
+    verified = claims.get("email_verified")
+    return Known(
+        issuer=str(claims["iss"]),
+        subject=str(claims["sub"]),
+        email=str(claims.get("email") or "").strip().lower(),
+        # Some providers write it as a text.
+        verified=None if verified is None else verified is True or verified == "true",
+        name=str(claims.get("name") or "")[:200],
+    )
 
 
 def _url(metadata: Mapping[str, Any], name: str) -> str:

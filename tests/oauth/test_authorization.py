@@ -289,3 +289,13 @@ async def test_the_documents_name_one_issuer(shared: Home) -> None:
         assert document["authorization_response_iss_parameter_supported"] is True
         assert document["client_id_metadata_document_supported"] is True
     assert (await shared.http.get("/.well-known/oauth-authorization-server/metamcp/tools/mcp")).status_code == 404
+
+
+async def test_without_an_openid_provider_nobodys_assertions_are_taken(shared: Home) -> None:
+    told = (await shared.http.get("/.well-known/oauth-authorization-server")).json()
+    assert "authorization_grant_profiles_supported" not in told
+    bearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    assert bearer not in told["grant_types_supported"]
+    form = {"grant_type": bearer, "assertion": "x", "client_id": await shared.client()}
+    answer = await shared.http.post("/oauth/token", data=form)
+    assert answer.json()["error"] == "unsupported_grant_type"

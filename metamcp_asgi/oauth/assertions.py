@@ -98,6 +98,8 @@ class Assertions:
             raise _invalid(f"its aud must be our issuer, {issuer}, and nobody else")
         if claims.get("client_id") != client.client_id:
             raise _invalid("its client_id is not the client that shows it")
+        if "cnf" in claims:  # what we would give for it could be used by anybody who has it
+            raise _invalid("it is bound to a key (cnf), and tokens of ours are not")
         identity = _text(claims, "jti")
         resource = claims.get("resource")
         if isinstance(resource, list) and len(resource) == 1:

@@ -17,11 +17,15 @@ from mcp import Client
 from mcp.client.auth.extensions.identity_assertion import IdentityAssertionOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 
+from metamcp_asgi import Gateway
+from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.models import Identity, User
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.repository import SYSTEM
 from metamcp_asgi.store.services import oauth, users
 from metamcp_asgi.store.services.inputs import UserChanges
+from tests.databases import SECRET
+from tests.gateway.running import served
 from tests.oauth.home import ADA, JSON, MEL, Home, home
 from tests.oauth.issuer import Issuer
 from tests.oauth.test_clients import Kept
@@ -138,6 +142,18 @@ async def test_an_assertion_is_good_once_even_when_it_comes_twice_at_a_time(comp
     assert refused.json() == {"error": "invalid_grant", "error_description": "the assertion was used before"}
 
 
+async def test_an_assertion_is_good_once_over_all_processes(company: Company) -> None:
+    given = company.assertion()
+    assert (await company.show(given)).status_code == 200
+    other = Gateway.from_store(company.home.url, Settings(secret_keys=(SECRET,)))
+    async with served(other, "on") as port:
+        host = company.home.origin.removeprefix("http://")  # as behind one name
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"Host": host}, timeout=20) as http:
+            assert (await company.show(company.assertion(), http=http)).status_code == 200
+            again = await company.show(given, http=http)
+    assert again.json() == {"error": "invalid_grant", "error_description": "the assertion was used before"}
+
+
 async def test_the_token_ends_when_it_is_revoked_and_when_its_person_is_disabled(company: Company) -> None:
     token = (await company.show(company.assertion())).json()["access_token"]
     form = {**{name: company.client[name] for name in ("client_id", "client_secret")}, "token": token}
@@ -172,19 +188,15 @@ async def test_whom_nobody_knows_is_registered_only_where_single_sign_on_registe
     assert "password" in answer.json()["error_description"]
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def stranger(company: Company) -> AsyncIterator[httpx2.AsyncClient]:
-    """Requests from another address: each may be wrong 20 times a minute only."""
-    transport = httpx2.AsyncHTTPTransport(local_address="127.0.0.2")
-    async with httpx2.AsyncClient(base_url=company.home.origin, transport=transport, timeout=20) as http:
-        yield http
+def stranger(company: Company, address: str) -> httpx2.AsyncClient:
+    """Returns a client at another address of this machine: each may be wrong 20 times a minute only."""
+    transport = httpx2.AsyncHTTPTransport(local_address=address)
+    return httpx2.AsyncClient(base_url=company.home.origin, transport=transport, timeout=20)
 
 
-async def test_what_is_wrong_with_an_assertion_is_refused_and_said(
-    company: Company, stranger: httpx2.AsyncClient
-) -> None:
+async def test_what_is_wrong_with_an_assertion_is_refused_and_said(company: Company) -> None:
     now, make = int(time.time()), company.assertion
-    for given, error, why in [
+    table = [
         (make(headers={"typ": "JWT"}), "invalid_grant", "typ"),
         (make(aud="https://elsewhere.example"), "invalid_grant", "aud"),
         (make(aud=[company.home.origin, "https://elsewhere.example"]), "invalid_grant", "aud"),
@@ -196,16 +208,19 @@ async def test_what_is_wrong_with_an_assertion_is_refused_and_said(
         (make(iat=None), "invalid_grant", "iat"),
         (make(jti=None), "invalid_grant", "jti"),
         (make(sub=None), "invalid_grant", "sub"),
+        (make(cnf={"jkt": "of a key"}), "invalid_grant", "cnf"),
         (make(iss="https://elsewhere.example"), "invalid_grant", "issuer"),
         (make(resource=None), "invalid_target", "resource"),
         (make(resource="https://elsewhere.example/mcp"), "invalid_target", "resource"),
         (make(resource=company.home.url_of("keys")), "invalid_target", "resource"),
         (make(scope="unknown:here"), "invalid_scope", "scopes"),
-    ]:
-        answer = await company.show(given, http=stranger)
-        assert answer.status_code == 400, answer.text
-        assert answer.json()["error"] == error, answer.text
-        assert why in answer.json()["error_description"]
+    ]
+    async with stranger(company, "127.0.0.2") as http:
+        for given, error, why in table:
+            answer = await company.show(given, http=http)
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"] == error, answer.text
+            assert why in answer.json()["error_description"]
 
 
 async def test_only_the_providers_own_signature_counts(company: Company) -> None:
@@ -232,14 +247,19 @@ async def test_a_new_key_of_the_provider_is_found_and_an_unknown_one_not_sought_
     assert company.issuer.asked == asked
 
 
-async def test_only_the_client_with_its_secret_may_show_one(company: Company, stranger: httpx2.AsyncClient) -> None:
-    wrong = {**company.client, "client_secret": "wrong"}
-    answer = await company.show(company.assertion(), wrong, stranger)
-    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+async def test_only_the_client_with_its_secret_may_show_one(company: Company) -> None:
     public = await company.home.client()
-    answer = await company.show(company.assertion(client_id=public), {"client_id": public}, stranger)
-    assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")
-    answer = await company.show(company.assertion(), http=stranger, resource=company.home.url_of("both"))
-    assert answer.json()["error"] == "invalid_target"
-    answer = await company.show(company.assertion(), http=stranger, scope="files:all")
-    assert answer.json()["error"] == "invalid_scope"
+    async with stranger(company, "127.0.0.3") as http:
+        wrong = {**company.client, "client_secret": "wrong"}
+        answer = await company.show(company.assertion(), wrong, http)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+        answer = await company.show(company.assertion(client_id=public), {"client_id": public}, http)
+        assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")
+
+
+async def test_a_request_may_not_ask_for_other_than_the_assertion_allows(company: Company) -> None:
+    async with stranger(company, "127.0.0.3") as http:
+        answer = await company.show(company.assertion(), http=http, resource=company.home.url_of("both"))
+        assert answer.json()["error"] == "invalid_target"
+        answer = await company.show(company.assertion(), http=http, scope="files:all")
+        assert answer.json()["error"] == "invalid_scope"

@@ -99,7 +99,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_connections: int = 8192
     max_streams: int = 1024
     max_children: int = 256
-    warm_spares: bool = True
+    warm_spares: bool = False
     server_deadline: float = 5.0
     page_size: int = 1000
     stale_seconds: float = 30.0

@@ -55,7 +55,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("METAMCP_MAX_JSON_DEPTH", "32", "max_json_depth", 32),
         ("METAMCP_MAX_STREAMS", "1", "max_streams", 1),
         ("METAMCP_MAX_CHILDREN", "1", "max_children", 1),
-        ("METAMCP_WARM_SPARES", "false", "warm_spares", False),
+        ("METAMCP_WARM_SPARES", "true", "warm_spares", True),
         ("METAMCP_REDIS_URL", "rediss://:p@redis.example:6380/1", "redis_url", "rediss://:p@redis.example:6380/1"),
         ("REDIS_URL", "unix:///run/redis.sock", "redis_url", "unix:///run/redis.sock"),
         ("REDIS_URL", "redis+sentinel://a:1,b/main/0", "redis_url", "redis+sentinel://a:1,b/main/0"),

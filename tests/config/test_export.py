@@ -157,7 +157,7 @@ def test_no_field_of_a_snapshot_is_forgotten() -> None:
         ToolOverride: "enabled name title description annotations",
         Key: "digest principal endpoints",
         OAuth: "issuer audiences scopes tool_scopes jwks_uri principal_claim name_claim groups_claim groups",
-        Snapshot: "servers namespaces endpoints keys people revoked",
+        Snapshot: "servers namespaces endpoints keys people admins revoked",
     }
     for kind, fields in known.items():
         assert [field.name for field in msgspec.structs.fields(kind)] == fields.split(), kind

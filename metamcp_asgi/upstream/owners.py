@@ -34,6 +34,8 @@ __all__ = ["LEASE", "Key", "Owned", "Owners"]
 
 LEASE: Final = 15.0
 """Seconds after which others may take the place of a process that stands still; one that is gone is not waited for."""
+GONE: Final = 5.0
+"""Seconds for which a process that was lost is not asked again: longer than its last sign of life is believed."""
 ATTEMPTS: Final = 4
 """How many owners are asked, one after the other, before a request is given up that none of them has begun."""
 _KIND: Final = "session"
@@ -58,16 +60,13 @@ class _NotHere(Exception):
     """The process that was asked does not own the session."""
 
 
-class _Tenure:
+class _Tenure(Struct, eq=False):
     """What this process owns: the sessions of one key of one server, until a time on the event loop's clock."""
 
-    __slots__ = ("key", "lease", "owned", "until")
-
-    def __init__(self, owned: "Owned", key: Key, lease: Lease, until: float) -> None:
-        self.owned = owned
-        self.key = key
-        self.lease = lease
-        self.until = until
+    owned: "Owned"
+    key: Key
+    lease: Lease
+    until: float
 
 
 class Owners:
@@ -87,6 +86,7 @@ class Owners:
         self._working: set[asyncio.Task[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
         self._closed_at: float | None = None
+        self.lost: dict[str, float] = {}  # until when processes are asked nothing, on the event loop's clock
         self._tasks = Tasks()
         bus.serve(_KIND, self._arrived)
         bus.serve(_ANSWER, self._answered)
@@ -131,10 +131,11 @@ class Owners:
         Raises:
             BusUnavailable: Nobody knows.
         """
-        name = owned.tenure(key)
+        name, loop = owned.tenure(key), asyncio.get_running_loop()
         while self._closed_at is None and not self._owns(name, owned):
             holder = await self._bus.holder(name)
-            if holder is not None and holder not in (gone, self._bus.name):
+            there = holder not in (gone, self._bus.name) and self.lost.get(holder or "", 0.0) < loop.time()
+            if holder is not None and there:
                 return holder
             async with self._taking:
                 if not self._owns(name, owned):
@@ -187,7 +188,7 @@ class Owners:
 
     def _owns(self, name: str, owned: "Owned | None" = None) -> bool:
         tenure = self._tenures.get(name)
-        if tenure is None or (owned is not None and tenure.owned is not owned):
+        if tenure is None or owned not in (None, tenure.owned):
             return False
         return tenure.until > asyncio.get_running_loop().time()
 
@@ -321,6 +322,7 @@ class Owned:
                 try:
                     return await self._owners.send(holder, self.tenure(key), request, terms)
                 except OwnerLost as error:
+                    self._owners.lost[holder] = asyncio.get_running_loop().time() + GONE
                     if error.sent:
                         reason = "was lost with the process of the gateway that had the session; see what was done"
                         raise UpstreamUnavailable(reason, sent=True) from None

@@ -12,6 +12,7 @@ from metamcp_asgi.config.snapshot import (
     ClientRateLimit,
     Endpoint,
     Namespace,
+    Principal,
     RateLimit,
     Server,
     ToolOverride,
@@ -204,11 +205,13 @@ def test_a_declared_endpoint_requires_a_key_and_says_so_when_there_is_none(caplo
 
 
 def test_a_principal_outlives_the_rotation_of_its_key() -> None:
-    def principal(key: str) -> object:
+    def principal(key: str) -> Principal:
         document = {"mcpServers": {}, "apiKeys": [{"name": "k", "key": key}]}
         return next(iter(compile_document(document, environ={}).keys.values())).principal
 
-    assert principal(KEY) == principal(KEY[::-1])
+    old, new = principal(KEY), principal(KEY[::-1])
+    assert old.id == new.id
+    assert old.grant != new.grant, "the streams that the old text opened can be told, and end"
 
 
 def test_equal_entries_compile_to_equal_servers() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.errors import UpstreamUnavailable
+from metamcp_asgi.settings import Settings
 from metamcp_asgi.upstream.runtime import Runtime
 from metamcp_asgi.upstream.server import Server
 from metamcp_asgi.upstream.sharing import Affinity
@@ -222,9 +223,9 @@ async def test_it_is_the_first_to_go_when_there_is_no_place(tmp_path: Path) -> N
         await runtime.aclose()
 
 
-async def test_a_gateway_has_them(watched: Watched) -> None:
+async def test_a_gateway_has_them_if_it_is_told_so(watched: Watched) -> None:
     keys = [{"name": name, "key": f"sk-spare-{name}-0001"} for name in ("ada", "bob")]
-    async with gateway({"s": watched.entry}, apiKeys=keys) as g:
+    async with gateway({"s": watched.entry}, Settings(warm_spares=True), apiKeys=keys) as g:
         await g.endpoint("default", keys[0]["key"]).text("s__pid")
         spare = await watched.spare(g.server("s"), 3)
         assert int(await g.endpoint("default", keys[1]["key"]).text("s__pid")) == spare

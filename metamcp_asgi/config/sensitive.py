@@ -29,6 +29,10 @@ _ISSUED: Final = re.compile(
 )
 _RANDOM: Final = re.compile(r"(?=(?:[^0-9]*[0-9]){3})(?=.*[A-Za-z])[A-Za-z0-9_=~+-]{20,}")
 _MIN_ISSUED: Final = 16
+# What a member sends is searched here, at any length: no pattern reads a run anew from every character of it.
+_AUTHORITY: Final = re.compile(r"[^/?#]*")
+_STEP: Final = re.compile(r"(?<=/)[^/?#]+")
+_PARAMETER: Final = re.compile(r"(?<=[?&])([^=&#?]*)=([^&#]+)")
 
 
 class Span(Struct, frozen=True):
@@ -76,10 +80,8 @@ def in_args(args: Sequence[str]) -> Iterator[tuple[Span, ...]]:
             yield (Span(0, len(arg), f"arg {position}"),)
         elif arg.startswith(("http://", "https://")):
             yield in_url(arg)
-        elif "://" in arg and (login := re.search(r"://[^/@]*:([^/@]+)@", arg)):
-            yield (Span(*login.span(1), "password"),)
         else:
-            yield ()
+            yield tuple(_password(arg))
         flag = arg if _FLAG.fullmatch(arg) and _SECRET_WORD.search(arg) else ""
 
 
@@ -90,16 +92,28 @@ def in_url(url: str) -> tuple[Span, ...]:
     """
     parts = urlsplit(url)
     query = url.find("?") if parts.query else len(url)
-    login = re.match(r"[^:/?#]+://[^/?#@]*?:([^/?#]+)@", url)
-    found = [] if login is None else [Span(*login.span(1), "password")]
-    steps = re.compile(r"(?<=/)[^/?#]+").finditer(url, 0 if login is None else login.end(), query)
+    found = list(_password(url))
+    steps = _STEP.finditer(url, found[0].end if found else 0, query)
     found += [Span(*step.span(), "url") for step in steps if _issued(step[0])]
     found += [
         Span(*pair.span(2), pair[1])
-        for pair in re.finditer(r"(?<=[?&])([^=&#]*)=([^&#]+)", url)
+        for pair in _PARAMETER.finditer(url)
         if _SECRET_WORD.search(pair[1]) or _issued(pair[2])
     ]
     return tuple(found)
+
+
+def _password(url: str) -> Iterator[Span]:
+    """Yield the password of a URL of any scheme, if it has one (RFC 3986 section 3.2.1)."""
+    _, scheme, rest = url.partition("://")
+    if scheme:
+        begin = len(url) - len(rest)
+        authority = _AUTHORITY.match(url, begin)
+        assert authority is not None
+        at = url.rfind("@", begin, authority.end())
+        colon = url.find(":", begin, at) if at >= 0 else -1
+        if 0 <= colon < at - 1:
+            yield Span(colon + 1, at, "password")
 
 
 def masked(text: str, spans: Sequence[Span]) -> str:

@@ -10,7 +10,18 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-__all__ = ["MASK", "Span", "in_args", "in_url", "masked", "plain_env", "plain_header", "plain_name"]
+__all__ = [
+    "MASK",
+    "Span",
+    "in_args",
+    "in_url",
+    "masked",
+    "masked_args",
+    "masked_url",
+    "plain_env",
+    "plain_header",
+    "plain_name",
+]
 
 MASK: Final = "***"
 
@@ -123,6 +134,16 @@ def masked(text: str, spans: Sequence[Span]) -> str:
         shown += text[end : span.start] + MASK
         end = span.end
     return shown + text[end:]
+
+
+def masked_args(args: Sequence[str]) -> list[str]:
+    """Return arguments with what looks like a secret as ``***``."""
+    return [masked(arg, spans) for arg, spans in zip(args, in_args(args), strict=True)]
+
+
+def masked_url(url: str) -> str:
+    """Return a URL with what looks like a secret as ``***``."""
+    return masked(url, in_url(url))
 
 
 def _issued(text: str) -> bool:

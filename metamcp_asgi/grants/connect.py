@@ -185,7 +185,9 @@ class Connecting:
             raise GrantError('is used with one authorization for everybody ("oauth": {"grant": "server"})')
         if not own:
             check_change(acting, row)
-        url = docker_internal(row.url) if self._transform_localhost else row.url
+        url = secrets_of.url or row.url
+        if self._transform_localhost:
+            url = docker_internal(url)
         return _Place(url, spec, dict(secrets_of.headers), acting.id if own else None)
 
     async def _challenge(self, place: "_Place") -> str:

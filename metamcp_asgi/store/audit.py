@@ -13,7 +13,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from metamcp_asgi.config.middlewares import masked_options
-from metamcp_asgi.config.sensitive import in_args, in_url, masked
+from metamcp_asgi.config.sensitive import masked_args, masked_url
 from metamcp_asgi.store.models import (
     ApiKey,
     AuditEntry,
@@ -206,11 +206,11 @@ def _told(name: str, value: Any) -> Any:
     if name in _SECRET:
         return "(secret)"
     if name == "url":
-        return masked(value, in_url(value))
+        return masked_url(value)
     if name == "middlewares":
         return [{"name": each["name"], "options": masked_options(each.get("options") or {})} for each in value]
     if name == "args":
-        return [masked(arg, spans) for arg, spans in zip(value, in_args(value), strict=True)]
+        return masked_args(value)
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, uuid.UUID) else value

@@ -153,6 +153,9 @@ class Loader:
             lately = select(OAuthGrant.id).where(OAuthGrant.revoked_at > now() - REMEMBERED)
             compiler.revoked = frozenset(map(str, await tx.session.scalars(lately)))
 
+    def _reached(self, url: str) -> str:
+        return docker_internal(url) if self._transform_localhost else url
+
     def _server(self, tx: Reader, row: Row[Any], only: Ids) -> ServerRow:
         config = snapshot.Server(
             name=row.name,
@@ -160,7 +163,7 @@ class Loader:
             command=row.command,
             args=tuple(row.args),
             cwd=row.cwd,
-            url=docker_internal(row.url) if self._transform_localhost else row.url,
+            url=self._reached(row.url),
             description=row.description,
             era=row.era,
             sharing=row.sharing,
@@ -184,7 +187,13 @@ class Loader:
         headers = tuple(secrets.headers.items())
         if secrets.bearer_token is not None:
             headers += (("Authorization", f"Bearer {secrets.bearer_token}"),)
-        config = replace(config, env=tuple(secrets.env.items()), headers=headers)
+        config = replace(
+            config,
+            env=tuple(secrets.env.items()),
+            headers=headers,
+            args=secrets.args or config.args,
+            url=config.url if secrets.url is None else self._reached(secrets.url),
+        )
         return ServerRow(
             known_as=known_as, owner=row.owner_id, config=_authorized(config, str(row.id), secrets.client_secret)
         )

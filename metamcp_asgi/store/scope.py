@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from metamcp_asgi.config import snapshot as compiled
+from metamcp_asgi.config.sensitive import masked_args, masked_url
 from metamcp_asgi.config.snapshot import ClientRateLimit, MiddlewareSpec, Principal, RateLimit, Snapshot, ToolOverride
 from metamcp_asgi.store.grants import column_of, spec_of
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting
@@ -101,13 +102,17 @@ async def read_scope(tx: Reader, owner_id: uuid.UUID | None) -> Scope:
 
 
 def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecrets]:
-    """Return the columns and the secrets of a compiled server's row."""
+    """Return the columns and the secrets of a compiled server's row.
+
+    A URL and arguments with a secret in them are among the secrets, and masked in the columns, which can be shown.
+    """
+    url, args = masked_url(server.url), masked_args(server.args)
     columns = {
         "type": server.type,
         "command": server.command,
-        "args": list(server.args),
+        "args": args,
         "cwd": server.cwd,
-        "url": server.url,
+        "url": url,
         "description": server.description,
         "era": server.era,
         "sharing": server.sharing,
@@ -123,7 +128,14 @@ def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecre
             del headers["Authorization"]
             token = bearer[1]
     secret = server.grant.client_secret if server.grant is not None else None
-    return columns, ServerSecrets(env=dict(server.env), headers=headers, bearer_token=token, client_secret=secret)
+    return columns, ServerSecrets(
+        env=dict(server.env),
+        headers=headers,
+        bearer_token=token,
+        client_secret=secret,
+        url=server.url if url != server.url else None,
+        args=server.args if tuple(args) != server.args else None,
+    )
 
 
 def _of(kind: Any, owner_id: uuid.UUID | None) -> Any:
@@ -161,10 +173,10 @@ def compiled_server(row: Server, secrets: ServerSecrets) -> compiled.Server:
         name=row.name,
         type=row.type,
         command=row.command,
-        args=tuple(row.args),
+        args=secrets.args or tuple(row.args),
         env=tuple(secrets.env.items()),
         cwd=row.cwd,
-        url=row.url,
+        url=secrets.url or row.url,
         headers=headers,
         description=row.description,
         era=row.era,

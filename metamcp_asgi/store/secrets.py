@@ -25,18 +25,23 @@ _NONCE: Final = 12
 
 
 class ServerSecrets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What of a server nobody may read at rest: environment, headers, bearer token, OAuth client secret."""
+    """What of a server nobody may read at rest: environment, headers, bearer token, OAuth client secret.
+
+    ``url`` and ``args`` are here, whole, where they have a secret in them; their columns have them masked then.
+    """
 
     env: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
     bearer_token: str | None = None
     client_secret: str | None = None
+    url: str | None = None
+    args: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return f"ServerSecrets(env=<{len(self.env)}>, headers=<{len(self.headers)}>, <hidden>)"
 
     def __bool__(self) -> bool:
-        return bool(self.env or self.headers or self.bearer_token or self.client_secret)
+        return self != ServerSecrets()
 
 
 class Context(msgspec.Struct, frozen=True):

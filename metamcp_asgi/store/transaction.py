@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, UnaryExpression, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from metamcp_asgi.config.sensitive import masked_args, masked_url
 from metamcp_asgi.config.snapshot import Namespace
 from metamcp_asgi.store.audit import Recorder, kind_of
 from metamcp_asgi.store.columns import Base, Kept
@@ -196,12 +198,12 @@ class Writer(Reader):
     async def rotate(self) -> int:
         """Seal everything with the newest key that isn't yet, and return how many values that were.
 
+        Secrets in a server's URL and arguments, too, which earlier versions left in their columns.
+
         Raises:
             SecretsError: A value cannot be opened; nothing is changed then.
         """
-        servers = [row for row in await self.list(Server) if row.secrets and not self.vault.current(row.secrets)]
-        for server in servers:
-            self.set_secrets(server, self.secrets(server))
+        servers = [row for row in await self.list(Server) if self._seal_anew(row)]
         tokens = [row for row in await self.list(Credential) if row.sealed and not self.vault.current(row.sealed)]
         for token in tokens:
             self.set_credential(token, self.credential(token))
@@ -209,6 +211,19 @@ class Writer(Reader):
         for key in signing:
             self.set_signing_key(key, self.signing_key(key))
         return len(servers) + len(tokens) + len(signing)
+
+    def _seal_anew(self, server: Server) -> bool:
+        url, args = masked_url(server.url), masked_args(server.args)
+        plain = url != server.url, args != server.args
+        if not any(plain) and (server.secrets is None or self.vault.current(server.secrets)):
+            return False
+        secrets = self.secrets(server)
+        if plain[0]:
+            secrets, server.url = replace(secrets, url=server.url), url
+        if plain[1]:
+            secrets, server.args = replace(secrets, args=tuple(server.args)), args
+        self.set_secrets(server, secrets)
+        return True
 
 
 def place_of(row: Base) -> tuple[Any, ...]:

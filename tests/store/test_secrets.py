@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -12,12 +13,19 @@ import pytest
 from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.store.errors import SecretsError
 from metamcp_asgi.store.keys import KeyFile, describe_key, new_key
+from metamcp_asgi.store.load import Loader
 from metamcp_asgi.store.models import Credential, Server
+from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.repository import SYSTEM, Store
+from metamcp_asgi.store.scope import read_scope
 from metamcp_asgi.store.secrets import Context, ServerSecrets, Vault
+from metamcp_asgi.store.services import servers
+from metamcp_asgi.store.services.inputs import NewServer, ServerChanges
 from tests.store.rows import SECRETS, TOKENS, one_of_each
 
 OLD, NEW = b"o" * 32, b"n" * 32
+WEB = "https://web.example/mcp?api_key=url-s3cret"
+ARGS = ["--token", "arg-s3cret", "plain"]
 PLACE = Context("servers", "1", "secrets")
 
 
@@ -65,6 +73,15 @@ def test_a_missing_key_is_named_without_what_it_seals() -> None:
     assert "7f3a" not in str(caught.value)
 
 
+def at_rest(url: str, folder: Path) -> bytes:
+    """Returns all that a database has on its disk, or says of its tables."""
+    if url.startswith("sqlite"):
+        return b"".join(path.read_bytes() for path in folder.iterdir())
+    with psycopg.connect(url) as connection:
+        tables = [row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")]
+        return b"".join(repr(connection.execute(f'SELECT * FROM "{t}"').fetchall()).encode() for t in tables)
+
+
 async def test_no_byte_of_a_secret_is_in_the_database(
     database: Callable[[], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,12 +93,7 @@ async def test_no_byte_of_a_secret_is_in_the_database(
         server, token = await tx.get(Server, ids["Server"]), await tx.get(Credential, ids["Credential"])
         shown = repr((server, token, tx.secrets(server), store, tx))
     await store.aclose()
-    if url.startswith("sqlite"):
-        raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())  # noqa: ASYNC240 - a test
-    else:
-        with psycopg.connect(url) as connection:
-            tables = [row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")]
-            raw = b"".join(repr(connection.execute(f'SELECT * FROM "{t}"').fetchall()).encode() for t in tables)
+    raw = at_rest(url, tmp_path)
     assert b"ada@example.com" in raw  # The search itself finds what is there.
     for clear in (*SECRETS.env.values(), *SECRETS.headers.values(), SECRETS.bearer_token, *TOKENS.values()):
         assert clear is not None
@@ -89,6 +101,45 @@ async def test_no_byte_of_a_secret_is_in_the_database(
         assert clear not in shown
         assert clear not in caplog.text
     assert b"sk_mt_laptop" not in raw
+
+
+async def test_a_secret_in_a_url_or_an_argument_is_sealed_as_well(database: Callable[[], str], tmp_path: Path) -> None:
+    url = database()
+    store = await Store.open(url, environ={}, secret_keys=(OLD,))
+    async with store.write(SYSTEM) as tx:
+        web = await servers.create(tx, COMMAND_LINE, NewServer(name="web", owner_id=None, url=WEB))
+        tool = await servers.create(tx, COMMAND_LINE, NewServer(name="tool", owner_id=None, command="run", args=ARGS))
+        assert (web.url, tool.args) == ("https://web.example/mcp?api_key=***", ["--token", "***", "plain"])
+    async with store.write(SYSTEM) as tx:
+        await servers.update(tx, COMMAND_LINE, web.id, ServerChanges(description="It knows its own URL."))
+    async with store.read() as tx:
+        public = (await read_scope(tx, None)).snapshot
+        loader = Loader()
+        await loader.refresh(tx)
+        compiled = loader.compiler.compile(datetime.now(UTC))[0]
+    await store.aclose()
+    raw = at_rest(url, tmp_path)
+    assert b"web.example" in raw
+    assert b"url-s3cret" not in raw
+    assert b"arg-s3cret" not in raw
+    for known in (public.servers, compiled.servers):
+        assert known["web"].url == WEB
+        assert known["tool"].args == tuple(ARGS)
+
+
+async def test_rotation_seals_what_an_earlier_version_left_in_the_columns(database: Callable[[], str]) -> None:
+    store = await Store.open(database(), environ={}, secret_keys=(OLD,))
+    async with store.write(SYSTEM) as tx:
+        row = await tx.add(
+            Server(name="web", type="streamable_http", url=WEB), secrets=ServerSecrets(headers={"A": "b"})
+        )
+    assert await store.rotate(SYSTEM) == 1
+    assert await store.rotate(SYSTEM) == 0
+    async with store.read() as tx:
+        row = await tx.get(Server, row.id)
+        assert row.url == "https://web.example/mcp?api_key=***"
+        assert tx.secrets(row) == ServerSecrets(headers={"A": "b"}, url=WEB)
+    await store.aclose()
 
 
 async def test_rotation_seals_everything_anew_and_the_old_key_is_needed_no_more(database: Callable[[], str]) -> None:

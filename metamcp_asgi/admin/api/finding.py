@@ -14,7 +14,7 @@ from metamcp_asgi.admin.api.operation import Ask, Parameter, searching
 from metamcp_asgi.admin.api.problem import Fault, Problem
 from metamcp_asgi.admin.api.running import health_of
 from metamcp_asgi.admin.api.scopes import OWNER
-from metamcp_asgi.admin.api.shapes import shown_args, shown_url
+from metamcp_asgi.config.sensitive import masked_args, masked_url
 from metamcp_asgi.store import models
 from metamcp_asgi.store.services import servers
 from metamcp_asgi.store.transaction import Reader, place_of
@@ -112,5 +112,5 @@ def _says(row: models.Server, text: str) -> bool:
         return True
     # As they are shown: whoever sees a server could otherwise guess at its secrets letter by letter.
     if text in row.url.casefold():
-        return text in shown_url(row.url).casefold()
-    return text in " ".join(row.args).casefold() and text in " ".join(shown_args(row.args)).casefold()
+        return text in masked_url(row.url).casefold()
+    return text in " ".join(row.args).casefold() and text in " ".join(masked_args(row.args)).casefold()

@@ -67,7 +67,8 @@ async def _get(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         row = await servers.get(tx, ask.caller, ask.id)
         kept = await tx.list(models.Credential, models.Credential.server_id == row.id)
-        found = {each.user_id: _grant(tx, row, each) for each in kept}
+        urls = _urls(tx, row) if kept else ()
+        found = {each.user_id: _grant(tx, urls, each) for each in kept}
     me = ask.caller.id
     users = [UserGrant(user_id=user, **structs.asdict(grant)) for user, grant in found.items() if user is not None]
     body = ServerGrants(
@@ -93,7 +94,16 @@ async def _forget(ask: Ask) -> Reply:
     return Reply()
 
 
-def _grant(tx: Reader, row: models.Server, credential: models.Credential) -> Grant:
+def _urls(tx: Reader, row: models.Server) -> Sequence[str]:
+    """Return the URLs at which tokens for a server are of use; none, while its own cannot be opened."""
+    try:
+        url = tx.secrets(row).url or row.url
+    except SecretsError:
+        return ()
+    return url, docker_internal(url)
+
+
+def _grant(tx: Reader, urls: Sequence[str], credential: models.Credential) -> Grant:
     try:
         kept = rows.opened(tx.credential(credential))
     except SecretsError:
@@ -102,7 +112,7 @@ def _grant(tx: Reader, row: models.Server, credential: models.Credential) -> Gra
     tokens = kept.tokens
     expires = tokens.expires if tokens is not None else None
     return Grant(
-        connected=tokens is not None and kept.url in (row.url, docker_internal(row.url)),
+        connected=tokens is not None and kept.url in urls,
         issuer=kept.client.issuer if kept.client is not None else None,
         scopes=((tokens.scope if tokens is not None else None) or kept.scope or "").split(),
         expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),

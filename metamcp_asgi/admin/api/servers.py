@@ -11,7 +11,7 @@ from metamcp_asgi.admin.api.access import note_shown, secrets_included
 from metamcp_asgi.admin.api.finding import FOUND_BY, IDS, found, ids_of
 from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of, searching
 from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, says, tool_of
-from metamcp_asgi.admin.api.shapes import Server, ServerPage, shown_args, shown_url
+from metamcp_asgi.admin.api.shapes import Server, ServerPage
 from metamcp_asgi.config.sensitive import MASK
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import SecretsError
@@ -58,7 +58,7 @@ async def _get(ask: Ask) -> Reply:
 async def _update(ask: Ask, given: ServerChanges) -> Reply:
     async with ask.store.write(ask.caller) as tx:
         row = await servers.get(tx, ask.caller, ask.id)
-        row = await servers.update(tx, ask.caller, ask.id, _unmasked(row, given), version=ask.version)
+        row = await servers.update(tx, ask.caller, ask.id, _unmasked(row, tx.secrets(row), given), version=ask.version)
         await tx.flush()
         body = await _shown(tx, ask, row)
     return Reply(body=body, version=row.version)
@@ -145,25 +145,24 @@ async def _shown(tx: Reader, ask: Ask, row: models.Server, *, include: bool = Fa
     return Server.of(row, secrets)
 
 
-def _unmasked(row: models.Server, given: ServerChanges) -> ServerChanges:
+def _unmasked(row: models.Server, secrets: ServerSecrets, given: ServerChanges) -> ServerChanges:
     """Return changes in which what came back as it was shown, with ``***``, means no change.
 
     Raises:
         Invalid: It came back in a place where nobody can tell which secret it stands for.
     """
     kept: dict[str, Any] = {}
-    if given.url is not UNSET and (shown := shown_url(row.url)) != row.url:
-        if given.url == shown:
+    if given.url is not UNSET and secrets.url is not None:
+        if given.url == row.url:
             kept["url"] = UNSET
         elif MASK in given.url:
             raise Invalid("url", f"has a hidden secret, {MASK}, and is another one; write the secret itself")
-    masks = shown_args(row.args)
-    hidden = {mask for mask, arg in zip(masks, row.args, strict=True) if mask != arg}
-    if given.args is not UNSET and hidden:
+    if given.args is not UNSET and secrets.args is not None:
+        hidden = {mask for mask, arg in zip(row.args, secrets.args, strict=True) if mask != arg}
         args = list(given.args)
         left = set(range(len(args)))
-        for block in SequenceMatcher(None, masks, args, autojunk=False).get_matching_blocks():
-            args[block.b : block.b + block.size] = row.args[block.a : block.a + block.size]
+        for block in SequenceMatcher(None, row.args, args, autojunk=False).get_matching_blocks():
+            args[block.b : block.b + block.size] = secrets.args[block.a : block.a + block.size]
             left.difference_update(range(block.b, block.b + block.size))
         for place in sorted(left):
             if args[place] in hidden:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from metamcp_asgi.config.sensitive import in_args, in_url, masked
+from metamcp_asgi.config.sensitive import masked_args, masked_url
 from metamcp_asgi.config.snapshot import ClientStrategy, EraChoice, PrefixRule, Sharing, TransportKind
 from metamcp_asgi.store import models
 from metamcp_asgi.store.oauth_columns import oauth_document
@@ -109,9 +109,9 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
             description=row.description,
             type=row.type,
             command=row.command,
-            args=row.args if include else shown_args(row.args),
+            args=(known.args or row.args) if include else masked_args(row.args),
             cwd=row.cwd,
-            url=row.url if include else shown_url(row.url),
+            url=(known.url or row.url) if include else masked_url(row.url),
             era=row.era,
             sharing=row.sharing,
             timeout=row.timeout,
@@ -298,16 +298,6 @@ class AuditPage(Page, frozen=True, kw_only=True, rename="camel"):
     """A page of the audit, the latest first."""
 
     items: Sequence[AuditEntry]
-
-
-def shown_args(args: Sequence[str]) -> list[str]:
-    """Return arguments with what looks like a secret as ``***``."""
-    return [masked(arg, spans) for arg, spans in zip(args, in_args(args), strict=True)]
-
-
-def shown_url(url: str) -> str:
-    """Return a URL with what looks like a secret as ``***``."""
-    return masked(url, in_url(url))
 
 
 def _kept(row: Any) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from metamcp_asgi.config import snapshot
 from metamcp_asgi.config.grants import entry_of
 from metamcp_asgi.config.sandbox import document_of_sandbox
@@ -109,8 +111,8 @@ async def create(tx: Writer, acting: Acting, new: NewServer) -> Server:
         check_public_url(acting, owner)
     await check_owner(tx, owner)
     await check_unique(tx, Server, owner_id=owner, name=new.name)
-    row = Server(owner_id=owner, name=new.name, **server_columns(config)[0])
-    return await tx.add(row, secrets=_secrets(config, entry))
+    columns, secrets = _columns(config, entry)
+    return await tx.add(Server(owner_id=owner, name=new.name, **columns), secrets=secrets)
 
 
 async def update(
@@ -145,8 +147,8 @@ async def update(
         await check_owner(tx, owner)
         await check_unique(tx, Server, row, owner_id=owner, name=name)
         await _check_namespaces(tx, row, name, owner)
-    assign(row, {"name": name, "owner_id": owner, **server_columns(config)[0]})
-    secrets = _secrets(config, entry)
+    columns, secrets = _columns(config, entry)
+    assign(row, {"name": name, "owner_id": owner, **columns})
     if secrets != tx.secrets(row):
         tx.set_secrets(row, secrets)
     await tx.flush()
@@ -186,11 +188,12 @@ def _entry(row: Server, secrets: ServerSecrets) -> dict[str, Any]:
         "disabled": row.disabled,
     }
     if row.type == "stdio":
-        own: dict[str, Any] = {"command": row.command, "args": list(row.args), "env": dict(secrets.env), "cwd": row.cwd}
+        own: dict[str, Any] = {"command": row.command, "args": list(secrets.args or row.args), "env": dict(secrets.env)}
+        own["cwd"] = row.cwd
         if (sandbox := sandbox_of(row.sandbox)) is not None:
             own["sandbox"] = document_of_sandbox(sandbox)
     else:
-        own = {"url": row.url, "headers": dict(secrets.headers), "bearerToken": secrets.bearer_token}
+        own = {"url": secrets.url or row.url, "headers": dict(secrets.headers), "bearerToken": secrets.bearer_token}
         if (grant := spec_of(row.oauth, secrets.client_secret, row.name)) is not None:
             entry["oauth"] = entry_of(grant, secrets.client_secret)
     return entry | {key: value for key, value in own.items() if value}
@@ -225,10 +228,8 @@ def _is_stdio(kind: str) -> bool:
     return kind.lower() in ("stdio", "std")
 
 
-def _secrets(config: snapshot.Server, entry: Mapping[str, Any]) -> ServerSecrets:
-    return ServerSecrets(
-        env=dict(config.env),
-        headers=dict(entry.get("headers", {})),
-        bearer_token=entry.get("bearerToken"),
-        client_secret=config.grant.client_secret if config.grant is not None else None,
-    )
+def _columns(config: snapshot.Server, entry: Mapping[str, Any]) -> tuple[dict[str, Any], ServerSecrets]:
+    """Return the columns and the secrets of a server's row, its headers and bearer token as they were given."""
+    columns, secrets = server_columns(config)
+    headers = dict(entry.get("headers", {}))
+    return columns, replace(secrets, headers=headers, bearer_token=entry.get("bearerToken"))

@@ -214,9 +214,11 @@ async def soak(seconds: float, folder: Path, redis: Redis) -> list[str]:
             processes = _descendants(workers.program.pid)
         output = workers.program.output()
         (folder / "gateway.log").write_text(output)
-        for line in output.splitlines():
+        lines = output.splitlines()
+        for number, line in enumerate(lines):
             if any(text in line for text in ("Traceback", " CRITICAL ", "ERROR   asyncio", "ERROR   metamcp")):
                 ledger.violation(f"the log of the gateway has: {line}")
+                print("\n".join(["", *lines[max(0, number - 3) : number + 60]]))
         for pid in filter(exists, processes):
             ledger.violation(f"process {pid} outlived the gateway: {_command(pid)}")
     finally:

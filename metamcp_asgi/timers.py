@@ -10,23 +10,8 @@ from collections.abc import Callable
 __all__ = ["Deadline", "Deadlines", "Delay", "Delayed"]
 
 
-class Delayed:
-    """A call that is due later, unless it is cancelled."""
-
-    __slots__ = ("_delay", "callback", "due")
-
-    def __init__(self, delay: "Delay", callback: Callable[[], None]) -> None:
-        self._delay = delay
-        self.callback = callback
-        self.due = 0.0
-
-    def cancel(self) -> None:
-        """Do not call; harmless when it was called or cancelled already."""
-        self._delay.waiting.pop(self, None)
-
-
 class Delay:
-    """Calls back after a fixed time. Belongs to the event loop in which it is first used.
+    """A fixed time after which something happens. Belongs to the event loop in which it is first used.
 
     Args:
         seconds: The time.
@@ -50,25 +35,24 @@ class Delay:
 
     def current_task(self) -> "asyncio.Task[object]":
         """Return the task that runs now."""
-        task = asyncio.current_task(self.loop)
+        task = asyncio.current_task(self._loop or self.loop)
         assert task is not None
         return task
 
-    def call(self, callback: Callable[[], None]) -> Delayed:
+    def call(self, callback: Callable[[], None]) -> "Delayed":
         """Have ``callback`` called; it must not raise."""
-        delayed = Delayed(self, callback)
-        self.restart(delayed)
-        return delayed
+        return _Call(self, callback)
 
-    def restart(self, delayed: Delayed) -> None:
-        """Let the time of a call begin anew."""
-        loop = self.loop
+    def restart(self, delayed: "Delayed") -> None:
+        """Let the time of something begin, or begin anew."""
+        loop = self._loop or self.loop
+        waiting = self.waiting
         if delayed.due:
-            self.waiting.pop(delayed, None)
-        delayed.due = loop.time() + self._seconds
-        self.waiting[delayed] = None
+            waiting.pop(delayed, None)
+        delayed.due = due = loop.time() + self._seconds
+        waiting[delayed] = None
         if self._timer is None:
-            self._timer = loop.call_at(delayed.due, self._call_due)
+            self._timer = loop.call_at(due, self._call_due)
 
     def _call_due(self) -> None:
         loop = self.loop
@@ -83,10 +67,47 @@ class Delay:
         first = next(iter(self.waiting), None)
         self._timer = None if first is None else loop.call_at(first.due, self._call_due)
         for delayed in due:
-            delayed.callback()
+            delayed.happen()
 
 
-class Deadline:
+class Delayed:
+    """Something that happens later, unless it is cancelled; its time begins when it is made.
+
+    To be inherited by what would otherwise hold a timer that holds it: every call would leave such a cycle, with its
+    task and its body, to the garbage collector.
+
+    Args:
+        delay: After what time.
+    """
+
+    __slots__ = ("_delay", "due")
+
+    def __init__(self, delay: Delay) -> None:
+        self._delay = delay
+        self.due = 0.0
+        delay.restart(self)
+
+    def cancel(self) -> None:
+        """Do not let it happen; harmless when it has happened or was cancelled already."""
+        self._delay.waiting.pop(self, None)
+
+    def happen(self) -> None:
+        """Do what is due; must not raise."""
+        raise NotImplementedError
+
+
+class _Call(Delayed):
+    __slots__ = ("_callback",)
+
+    def __init__(self, delay: Delay, callback: Callable[[], None]) -> None:
+        super().__init__(delay)
+        self._callback = callback
+
+    def happen(self) -> None:
+        self._callback()
+
+
+class Deadline(Delayed):
     """Cancels the current task when its time is over; what ``asyncio.timeout`` does, at a fraction of the price.
 
     Use::
@@ -102,25 +123,24 @@ class Deadline:
             deadline.stop()
     """
 
-    __slots__ = ("_cancelling", "_delay", "_delayed", "_expired", "_paused", "_task")
+    __slots__ = ("_cancelling", "_expired", "_paused", "_task")
 
     def __init__(self, delay: Delay) -> None:
+        super().__init__(delay)
         self._task = task = delay.current_task()
         self._cancelling = task.cancelling()
         self._expired = False
         self._paused = 0
-        self._delay = delay
-        self._delayed = delay.call(self._expire)
 
     def restart(self) -> None:
         """Let the time begin anew, unless it is paused."""
         if not self._expired and not self._paused:
-            self._delay.restart(self._delayed)
+            self._delay.restart(self)
 
     def pause(self) -> None:
         """Let no time pass until as many calls of ``resume`` have come as of this."""
         self._paused += 1
-        self._delayed.cancel()
+        self.cancel()
 
     def resume(self) -> None:
         """End one pause; with the last one, the time begins anew."""
@@ -135,7 +155,8 @@ class Deadline:
         """Tell whether it was this deadline, and nobody else, that cancelled the task; call once, on cancellation."""
         return self._expired and self._task.uncancel() <= self._cancelling
 
-    def _expire(self) -> None:
+    def happen(self) -> None:
+        """Cancel the task."""
         self._expired = True
         self._task.cancel()
 

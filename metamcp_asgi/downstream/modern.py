@@ -41,7 +41,7 @@ from metamcp_asgi.protocol.jsonrpc import (
 )
 from metamcp_asgi.protocol.outcome import Failure, InputRequired, Result, internal
 from metamcp_asgi.protocol.revisions import ALL, MIRRORED, MODERN, MODERN_METHODS, NAME_OF
-from metamcp_asgi.timers import Delay
+from metamcp_asgi.timers import Delay, Delayed
 
 __all__ = ["ModernLeg"]
 
@@ -188,25 +188,25 @@ class NotAcceptable(MetaMCPError):
     """The client cannot read one of the two forms that a response may take (T-06, T-30)."""
 
 
-class _Watch:
+class _Watch(Delayed):
     """Cancels the task that serves a request when its client leaves, and keeps the connection alive until then."""
 
-    __slots__ = ("_receive", "_reply", "_serving", "_task", "_timer", "gone")
+    __slots__ = ("_receive", "_reply", "_serving", "_task", "gone")
 
     def __init__(self, receive: Receive, reply: Reply, delay: Delay) -> None:
+        super().__init__(delay)
         self.gone = False
         self._receive = receive
         self._reply = reply
         self._serving = delay.current_task()
         self._task: asyncio.Task[None] | None = None
-        self._timer = delay.call(self._start)
 
     def stop(self) -> None:
-        self._timer.cancel()
+        self.cancel()
         if self._task is not None:
             self._task.cancel()
 
-    def _start(self) -> None:
+    def happen(self) -> None:
         self._task = asyncio.create_task(self._run(), name="watch client")
         self._reply.keep_alive()
 

@@ -116,6 +116,10 @@ class _Corked:
         self._flush()
         self._transport.close()
 
+    def is_closing(self) -> bool:
+        # Asked for every response; what __getattr__ finds costs an exception each time.
+        return self._transport.is_closing()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 

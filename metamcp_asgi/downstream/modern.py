@@ -48,6 +48,12 @@ __all__ = ["ModernLeg"]
 _VERSION: Final = {jsonrpc.encode(version): version for version in MODERN}
 """The usual versions by their JSON."""
 
+_AS_SENT: Final = {text: text.encode() for text in (*MODERN, *MODERN_METHODS)}
+"""What clients mirror in headers, as they send it."""
+
+_BOTH_FORMS: Final = b"application/json, text/event-stream"
+"""The ``Accept`` of nearly all clients."""
+
 WATCH_AFTER: Final = 0.05
 """Seconds before a request's client is watched for leaving. A call that ends sooner is spared the cost; a client that
 left meanwhile is noticed all the same."""
@@ -218,7 +224,10 @@ class _Watch(Delayed):
 
 
 def _check_accept(headers: Headers) -> None:
-    accept = headers.values.get(b"accept", b"").lower()
+    accept = headers.values.get(b"accept", b"")
+    if accept == _BOTH_FORMS:
+        return
+    accept = accept.lower()
     if not (b"application/json" in accept and b"text/event-stream" in accept) and b"*/*" not in accept:
         raise NotAcceptable("Accept must list both application/json and text/event-stream")
 
@@ -249,8 +258,8 @@ def _read(
         raise ProtocolError(HEADER_MISMATCH, f"Header {headers.repeated.decode()} is sent more than once")
     if fields is None:
         raise ProtocolError(INVALID_PARAMS, "params._meta must be an object")
-    missing = [key for key in (meta.PROTOCOL_VERSION, meta.CLIENT_CAPABILITIES) if key not in fields]
-    if missing:
+    if meta.PROTOCOL_VERSION not in fields or meta.CLIENT_CAPABILITIES not in fields:
+        missing = [key for key in (meta.PROTOCOL_VERSION, meta.CLIENT_CAPABILITIES) if key not in fields]
         raise ProtocolError(INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}")
     version = _VERSION.get(bytes(fields[meta.PROTOCOL_VERSION]))
     if version is None:
@@ -300,7 +309,7 @@ def _check_mirrors(headers: Headers, version: str, method: str, target: str | No
         value = sent.get(header)
         if value is None:
             raise ProtocolError(HEADER_MISMATCH, f"Header {header.decode()} is missing")
-        if not matches(value, expected):
+        if value != _AS_SENT.get(expected) and not matches(value, expected):
             raise ProtocolError(HEADER_MISMATCH, f"Header {header.decode()} does not match the request body")
 
 

@@ -61,7 +61,8 @@ class Legs:
         legacy = LegacyLeg(
             aggregator, requests, sessions, subscriptions, streams, records, silence, stateless=stateless
         )
-        modern = ModernLeg(aggregator, streams, silence, baggage=baggage)
+        drives = settings.undeclared_tasks == "drive"
+        modern = ModernLeg(aggregator, streams, silence, baggage=baggage, drives=drives)
         sse = HTTPWithSSE(aggregator, requests, subscriptions, keys, streams, intake, bus)
         self.leaves: dict[str, ASGIApp] = {
             "mcp": MCPEndpoint(modern, legacy, intake, streams=not stateless),

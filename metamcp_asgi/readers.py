@@ -34,6 +34,7 @@ __all__ = [
     "redis_url",
     "seconds",
     "secrets",
+    "undeclared_tasks",
 ]
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "none"]
@@ -141,6 +142,13 @@ def limits_without_redis(text: str) -> str:
     """Return what rate limits do without Redis."""
     if text not in ("local", "refuse"):
         raise ValueError('must be "local", where each process counts for itself, or "refuse"')
+    return text
+
+
+def undeclared_tasks(text: str) -> str:
+    """Return what becomes of tasks for clients that do not follow tasks."""
+    if text not in ("drive", "pass"):
+        raise ValueError('must be "drive", where the client waits for the result, or "pass", where it gets the error')
     return text
 
 

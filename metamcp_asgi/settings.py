@@ -60,6 +60,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         session_idle_seconds: Seconds after which an idle upstream session that isn't shared is closed.
         resume_events: Events of clients' streams that are kept, so that a stream can be resumed; 0: none can be.
         input_seconds: Seconds that a user has to answer a server's question before the call is given up.
+        undeclared_tasks: What a modern client that does not declare the tasks extension gets from a server that insists
+            on a task: ``drive``, the result, for which it waits, or ``pass``, the server's error.
         forward_baggage: Whether servers are told the ``baggage`` of a client's trace, which may say anything.
         shutdown_seconds: Seconds that calls in flight may take to finish when the process is told to stop.
         redis_url: The Redis that all processes share; ``None``: there is no other. If not set, ``REDIS_URL``.
@@ -109,6 +111,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     resume_events: int = 4096
     input_seconds: float = 600.0
     session_idle_seconds: float = 300.0
+    undeclared_tasks: Literal["drive", "pass"] = "drive"
     forward_baggage: bool = False
     shutdown_seconds: float = 5.0
     redis_url: str | None = None
@@ -227,6 +230,7 @@ _VARIABLES: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
         "resume_events": readers.integer(0),
         "input_seconds": readers.seconds,
         "session_idle_seconds": readers.seconds,
+        "undeclared_tasks": readers.undeclared_tasks,
         "forward_baggage": readers.flag,
         "shutdown_seconds": readers.seconds,
         "redis_url": readers.redis_url,

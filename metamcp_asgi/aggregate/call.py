@@ -47,6 +47,7 @@ class Call(Struct, gc=False):
 
     ``task`` are the milliseconds for which a client of 2025-11-25 wants its call kept as a task; ``None`` for no task.
     ``begun`` is there when the call is kept as a task of ours: it is called once the call's server has taken it on.
+    ``drives`` says that a task on which its server insists is followed to its end within the call.
     ``of_task`` names the task at a legacy server that the requests of the call are about.
     """
 
@@ -77,6 +78,7 @@ class Call(Struct, gc=False):
     task: int | None = None
     begun: Callable[[], None] | None = None
     of_task: str | None = None
+    drives: bool = True
 
     @property
     def affinity(self) -> Affinity:

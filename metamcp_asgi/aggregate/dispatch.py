@@ -122,7 +122,7 @@ async def answer(ways: Ways, call: Call, route: Route) -> Outcome:
     else:
         outcome = await _sent(ways, call, route, ways.send)
     if isinstance(outcome, Failure):
-        if call.method == "tools/call" and not call.capabilities.tasks and insists(outcome):
+        if call.method == "tools/call" and call.drives and not call.capabilities.tasks and insists(outcome):
             outcome = await _sent(ways, call, route, partial(driving.modern, ways.send))
         elif outcome.code == URL_REQUIRED and not call.capabilities.interactive:
             outcome = in_words(call, outcome, route.server.name)

@@ -87,10 +87,20 @@ class ModernLeg:
         streams: The open streams.
         keepalive: Seconds of silence before a comment is sent.
         baggage: Whether servers are told the ``baggage`` of a client's trace.
+        drives: Whether the tasks on which servers insist are followed for clients that do not declare the extension.
     """
 
-    def __init__(self, aggregator: Aggregator, streams: Streams, keepalive: float, *, baggage: bool = False) -> None:
+    def __init__(
+        self,
+        aggregator: Aggregator,
+        streams: Streams,
+        keepalive: float,
+        *,
+        baggage: bool = False,
+        drives: bool = True,
+    ) -> None:
         self._aggregator = aggregator
+        self._drives = drives
         self._baggage = baggage
         self._streams = streams
         self._keepalive = keepalive
@@ -146,6 +156,8 @@ class ModernLeg:
             call.on_progress = progress = ProgressRelay(token, reply)
         if call.log_level is not None:
             call.on_log = LogRelay(call.log_level, reply)
+        if not self._drives:
+            call.drives = call.capabilities.tasks
         watch = _Watch(receive, reply, self._watch_after)
         try:
             with progress:

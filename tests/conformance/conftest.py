@@ -17,8 +17,9 @@ EVERYTHING = "tests.peers.servers.everything"
 EITHER_ERA = "tests.conformance.either_era"
 EVERYTHING_PATH = {"PYTHONPATH": f"{SDK / 'examples' / 'servers' / 'everything-server'}:{ROOT}"}
 
-Publish = Callable[[Mapping[str, Any], int], Callable[[str], str]]
-"""Starts a gateway over servers by name, of so many processes; returns what gives the URL of a server's endpoint."""
+Publish = Callable[..., Callable[[str], str]]
+"""Starts a gateway over servers by name, of so many processes, with further variables in its environment; returns what
+gives the URL of a server's endpoint."""
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +51,10 @@ def publish(gateway: StartGateway, request: pytest.FixtureRequest) -> Iterator[P
     """Starts gateways; in front of more than one process, every request has a connection of its own."""
     with contextlib.ExitStack() as stack:
 
-        def start(servers: Mapping[str, Any], processes: int) -> Callable[[str], str]:
-            env = {}
+        def start(servers: Mapping[str, Any], processes: int, **env: str) -> Callable[[str], str]:
             if processes > 1:
                 redis: Redis = request.getfixturevalue("shared_redis")
-                env = {"METAMCP_WORKERS": str(processes), "METAMCP_REDIS_URL": redis.url}
+                env |= {"METAMCP_WORKERS": str(processes), "METAMCP_REDIS_URL": redis.url}
             started = gateway(
                 {
                     "mcpServers": servers,

@@ -24,6 +24,7 @@ from mcp_types import (
 
 from tests.gateway.witness import RemoteWitness, Reports
 from tests.lab.common import PAGE, Word, add_common
+from tests.lab.tasks import TasksExtension
 
 
 def _said(answer: ElicitationResult[Word]) -> str:
@@ -47,7 +48,7 @@ def build(name: str, witness: Reports, bus: InMemorySubscriptionBus | None = Non
         witness: Where its tools report.
         bus: Where it announces changes.
     """
-    server: MCPServer[Any] = MCPServer(name, subscriptions=bus, log_level="WARNING")
+    server: MCPServer[Any] = MCPServer(name, subscriptions=bus, log_level="WARNING", extensions=[TasksExtension()])
     add_common(server, name, witness)
 
     def first(topic: str) -> Elicit[Word]:

@@ -266,6 +266,13 @@ async def test_a_server_that_insists_is_waited_for() -> None:
         assert "resultType" not in legacy
 
 
+async def test_who_follows_tasks_but_may_not_is_waited_for_whatever_others_get() -> None:
+    server, redacting = Tasks(completed()), {"middlewares": ["redact"]}
+    async with gateway_over({"raw": server}, namespace=redacting, undeclared_tasks="pass") as running:
+        assert (await running.client().call("raw__slow", meta=ABLE)).result()["content"][0]["text"] == "done"
+        assert (await running.client().call("raw__slow")).code() == -32021
+
+
 async def test_over_rest_a_task_is_waited_for() -> None:
     server = Tasks(completed())
     async with gateway_over({"raw": server}) as running:

@@ -116,10 +116,11 @@ def app_url(text: str) -> str:
 
 def redis_url(text: str) -> str:
     """Return the URL of a Redis; what is wrong with it is not shown, as there may be a password in it."""
-    if not re.fullmatch(r'(rediss?://[^/?#]|rediss?\+sentinel://[^/?#]+/[^/?#]|unix://[!-"$->@-~]*/)[!-~]*', text):
+    kinds = r'rediss?(\+cluster)?://[^/?#]|rediss?\+sentinel://[^/?#]+/[^/?#]|unix://[!-"$->@-~]*/'
+    if not re.fullmatch(rf"({kinds})[!-~]*", text):
         raise ValueError(
             "must look like redis://host:6379/0, rediss://user:password@host:6379/0 for TLS, unix:///path/to/socket, "
-            "or redis+sentinel://host:26379,host:26379/NAME/0"
+            "redis+sentinel://host:26379,host:26379/NAME/0, or redis+cluster://host:6379,host:6379"
         )
     return text
 

@@ -16,7 +16,7 @@ from tests.databases import database, postgres, postgres_url, store  # noqa: F40
 from tests.lab.running import lab  # noqa: F401 - a fixture
 from tests.places import BIN, ROOT
 from tests.processes import Program, running
-from tests.redis import prefix, redis, redis_or_none, shared_redis  # noqa: F401 - fixtures
+from tests.redis import prefix, redis, redis_cluster, redis_or_none, shared_redis  # noqa: F401 - fixtures
 
 # Property tests are not timed: other tests run beside them.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

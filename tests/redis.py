@@ -89,19 +89,66 @@ class Redis:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+class RedisCluster:
+    """A Redis Cluster on this machine.
+
+    Args:
+        shares: how many nodes share the keys.
+        replicas: how many further nodes copy the first one.
+    """
+
+    def __init__(self, shares: int, replicas: int = 0) -> None:
+        self.nodes: list[Redis] = []
+        try:
+            for _ in range(shares + replicas):
+                options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+                self.nodes.append(Redis(*options, "--repl-diskless-sync-delay", "0"))
+            first = self.nodes[0]
+            for number, node in enumerate(self.nodes[:shares]):
+                begin, end = (16384 * each // shares for each in (number, number + 1))
+                assert node.cli("cluster", "addslotsrange", str(begin), str(end - 1)) == "OK"
+            for node in self.nodes[1:]:
+                port = node.cli("config", "get", "cluster-port").split()[1]
+                assert first.cli("cluster", "meet", "127.0.0.1", str(node.port), port) == "OK"
+            self._wait(f"cluster_known_nodes:{len(self.nodes)}", "cluster_state:ok")
+            for node in self.nodes[shares:]:
+                assert node.cli("cluster", "replicate", first.cli("cluster", "myid")) == "OK"
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, *facts: str) -> None:
+        for _ in range(600):
+            if all(fact in node.cli("cluster", "info") for node in self.nodes for fact in facts):
+                return
+            time.sleep(0.02)
+        raise AssertionError(facts)
+
+    @property
+    def url(self) -> str:
+        """For processes of a test."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def close(self) -> None:
+        """Ends it."""
+        for node in self.nodes:
+            node.close()
+
+
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[Redis]:
     """A Redis server of this session, as a cluster of one node, so that keys in more than one slot are refused."""
-    server = Redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    try:
-        assert server.cli("cluster", "addslotsrange", "0", "16383") == "OK"
-        for _ in range(600):
-            if "cluster_state:ok" in server.cli("cluster", "info"):
-                break
-            time.sleep(0.02)
-        yield server
-    finally:
-        server.close()
+    cluster = RedisCluster(1)
+    yield cluster.nodes[0]
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """A cluster of three nodes of this session."""
+    cluster = RedisCluster(3)
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class RedisBus:
     """A ``Bus`` among all processes that share a Redis and a prefix.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``, with user and password.
+        url: As in ``redis_address.py``, with user and password.
         prefix: Of all keys, so that several gateways can share one Redis.
 
     Raises:
@@ -81,8 +81,8 @@ class RedisBus:
     take: Take | None
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._connections = Connections(url)
-        self._prefix = prefix
+        self._connections = Connections(url, prefix)
+        self._prefix = self._connections.prefix
         self._handlers = Handlers()
         self._listeners = Listeners()
         self._tasks = Tasks()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AskError, RedisError, ResponseError
 
 from metamcp_asgi.bus.protocol import BusUnavailable
 from metamcp_asgi.bus.redis_address import COMMAND_SECONDS, Connections
@@ -50,6 +50,7 @@ class Link:
     def __init__(self, connections: Connections, connected: Callable[[], None]) -> None:
         self._connection = connections.make()
         self._place = connections.place
+        self._elsewhere = connections.elsewhere
         self._connected = connected
         self._waiting: collections.deque[tuple[list[bytes], int, asyncio.Future[Any]]] = collections.deque()
         self._wake = asyncio.Event()
@@ -137,9 +138,9 @@ class Link:
                     try:
                         result = await self._connection.read_response()
                     except ResponseError as error:
-                        if isinstance(error, ReadOnlyError):
+                        if isinstance(error, self._elsewhere):
                             refused = error
-                        _refuse(future, f"Redis at {self._place} refuses a command: {error}")
+                        _refuse(future, self._refusal(error))
                     else:
                         if not future.done():
                             future.set_result(result)
@@ -152,7 +153,7 @@ class Link:
                 _refuse(future, "this process leaves the bus")
             raise
         if refused is not None:
-            # What was the primary is a replica now; the name may lead to the new primary already.
+            # What was the primary is a replica now, or its keys have moved; a new connection may find them already.
             raise refused
 
     def _fail(self, reason: str, *, quiet: bool = False) -> None:
@@ -163,8 +164,14 @@ class Link:
             _refuse(self._waiting.popleft()[2], reason)
         self._wake.clear()
 
+    def _refusal(self, error: ResponseError) -> str:
+        if isinstance(error, AskError) and AskError not in self._elsewhere:
+            return f"Redis at {self._place} is one node of a cluster, whose URL begins with redis+cluster://"
+        return f"Redis at {self._place} refuses a command: {error}"
+
     def _describe(self, error: Exception) -> str:
-        return f"Redis at {self._place} cannot be reached: {error or type(error).__name__}"
+        why = "its keys have moved" if isinstance(error, AskError) else error or type(error).__name__
+        return f"Redis at {self._place} cannot be reached: {why}"
 
 
 def _refuse(future: "asyncio.Future[Any]", reason: str) -> None:

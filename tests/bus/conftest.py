@@ -6,15 +6,19 @@ import pytest
 
 from metamcp_asgi.bus.open import open_bus
 from metamcp_asgi.bus.protocol import Bus
-from tests.redis import Redis
+from tests.redis import Redis, RedisCluster
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(
+    params=["memory", "redis", pytest.param("cluster", marks=pytest.mark.xdist_group("redis-cluster"))],
+)
 def url(request: pytest.FixtureRequest) -> str | None:
-    """Of the Redis that all processes share, on both kinds of bus."""
+    """Of the Redis that all processes share, on every kind of bus."""
     if request.param == "memory":
         return None
-    server: Redis = request.getfixturevalue("shared_redis")
+    server: Redis | RedisCluster = request.getfixturevalue(
+        "shared_redis" if request.param == "redis" else "redis_cluster"
+    )
     return server.url
 
 

@@ -15,15 +15,17 @@ from metamcp_asgi.bus.redis import RedisBus
 from metamcp_asgi.config.snapshot import ClientRateLimit, Endpoint, Key, Principal, digest_of
 from metamcp_asgi.config.snapshot import RateLimit as EndpointRateLimit
 from tests.asgi.driver import Answer, Inner, ask
-from tests.redis import Redis
+from tests.redis import Redis, RedisCluster
 
 HOUR = 3600.0
 
 
-@pytest.fixture
-async def takes(shared_redis: Redis, prefix: str) -> AsyncIterator[list[Take]]:
+@pytest.fixture(params=["redis", pytest.param("cluster", marks=pytest.mark.xdist_group("redis-cluster"))])
+async def takes(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[list[Take]]:
     """The shared buckets as three processes see them."""
-    buses = [RedisBus(shared_redis.url, prefix) for _ in range(3)]
+    name = "shared_redis" if request.param == "redis" else "redis_cluster"
+    server: Redis | RedisCluster = request.getfixturevalue(name)
+    buses = [RedisBus(server.url, prefix) for _ in range(3)]
     for bus in buses:
         await bus.start()
     yield [bus.take for bus in buses if bus.take is not None]

@@ -47,6 +47,7 @@ def aggregator_for(
             LongRunning(keys, bus, keeps=not settings.stateless),
             spans.sending(send),
         ),
+        bus,
         Counting(bus.take, settings.limits_without_redis),
         deadline=settings.server_deadline,
         stale_seconds=settings.stale_seconds,

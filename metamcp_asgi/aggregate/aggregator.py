@@ -21,8 +21,9 @@ from metamcp_asgi.aggregate.namespace import Running
 from metamcp_asgi.aggregate.page import Page, Pager
 from metamcp_asgi.aggregate.polling import Polling
 from metamcp_asgi.aggregate.published import Route
+from metamcp_asgi.aggregate.renewal import Renewal
 from metamcp_asgi.aggregate.watches import Watches
-from metamcp_asgi.bus.protocol import Take
+from metamcp_asgi.bus.protocol import Bus, Take
 from metamcp_asgi.config.snapshot import ANONYMOUS, Endpoint, Namespace, Principal, Snapshot
 from metamcp_asgi.errors import ProtocolError
 from metamcp_asgi.metrics.sheet import Sheet
@@ -51,6 +52,7 @@ class Aggregator:
         poll_seconds: Between two looks at a server that does not tell of changes; ``None`` for none.
         instance: The name of this gateway among others.
         ways: What a call can be beyond one request and its response; closed with the aggregator.
+        bus: Leads to the other processes.
         take: Takes from token buckets, for middlewares that count.
         sheet: Where calls are counted.
         around: Makes of what answers calls, ``dispatch``, what does so and more.
@@ -61,6 +63,7 @@ class Aggregator:
         runtime: Runtime,
         pager: Pager,
         ways: Ways,
+        bus: Bus,
         take: Take,
         *,
         deadline: float,
@@ -83,6 +86,7 @@ class Aggregator:
         self._instance = instance
         self._stale_seconds = stale_seconds
         self.catalogues: dict[str, Catalogue] = {}
+        self.renewal = Renewal(bus, lambda: self.catalogues)
         self._catalogue_of: dict[Server, Catalogue] = {}
         self._alone: set[str] = set()
         self._namespaces: dict[str, Running] = {}

@@ -37,8 +37,12 @@ class Server(Protocol):
     async def retire(self) -> None:
         """The same, once its calls in flight have ended."""
 
-    async def reset(self) -> None:
-        """Forget what is known of it, and begin anew."""
+    async def reset(self, once: str = "") -> None:
+        """Forget what is known of it, and begin anew.
+
+        Args:
+            once: A name of this reset; where several processes use the same server, one of a name is enough.
+        """
 
     async def settled(self) -> None:
         """Wait until it is ready or has failed."""

@@ -119,7 +119,7 @@ class Server:
         finally:
             await self.aclose()
 
-    async def reset(self) -> None:
+    async def reset(self, once: str = "") -> None:
         """Forget what is known of the server, end its sessions and open the main one anew; calls in flight fail."""
         self._opening.forget_era()
         if self._main is not None:

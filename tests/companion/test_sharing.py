@@ -181,6 +181,19 @@ async def test_a_reset_is_one_for_all(workers: Workers) -> None:
     assert await pid(other) != child
 
 
+async def test_a_reset_that_all_workers_ask_for_is_done_once(workers: Workers) -> None:
+    one, other = await workers().ready(stdio()), await workers().ready(stdio())
+    before = await pid(one)
+    await one.reset("first")
+    await other.heard.wait("ready", 2)
+    after = await pid(other)
+    await other.reset("first")
+    assert before != after == await pid(one)
+    await other.reset("second")
+    await one.heard.wait("ready", 3)
+    assert await pid(other) != after
+
+
 async def test_callers_of_different_gateways_share_no_session_even_with_equal_names(workers: Workers) -> None:
     entry = {**stdio(), "sharing": "principal"}
     one, same, other = workers("one"), workers("one"), workers("other")

@@ -99,7 +99,8 @@ async def test_a_call_for_another_process_finishes_before_the_owner_ends(
         assert (await asyncio.wait_for(call.answer(), 15)).result()["content"][0]["text"] == "held"
         await until(lambda: not set(workers.pids()) & set(before))
         assert await count(later) == 3
-    assert len(server.counts) == 2
+    assert len(server.counts) == 2, "the next owner has a session of its own"
+    assert server.count("tools/call") == 5, "nothing is done twice"
 
 
 async def test_while_redis_is_away_the_owner_serves_and_nobody_begins_a_second_session(

@@ -1,7 +1,9 @@
 """Servers, and what is done with one: what it offers now, its health, reset, refresh."""
 
 import asyncio
+import contextlib
 import uuid
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -10,10 +12,13 @@ from msgspec import UNSET, structs
 from metamcp_asgi.admin.api.access import note_shown, secrets_included
 from metamcp_asgi.admin.api.finding import FOUND_BY, IDS, found, ids_of
 from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of, searching
+from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, says, tool_of
 from metamcp_asgi.admin.api.shapes import Server, ServerPage
+from metamcp_asgi.bus.protocol import UNREACHABLE, BusUnavailable
 from metamcp_asgi.config.sensitive import MASK
 from metamcp_asgi.store import models
+from metamcp_asgi.store.compile import named
 from metamcp_asgi.store.errors import SecretsError
 from metamcp_asgi.store.policy import check_change, visible
 from metamcp_asgi.store.secrets import ServerSecrets
@@ -100,21 +105,32 @@ async def _all_health(ask: Ask) -> Reply:
 
 async def _reset(ask: Ask) -> Reply:
     row = await _noted(ask, "reset")
-    catalogue = catalogue_of(ask.aggregator, row)
-    if catalogue is not None:
-        await catalogue.server.reset()
+    if ask.aggregator is not None:
+        with _told("Nothing was reset"):
+            await ask.aggregator.renewal.reset(named(row.name, row.owner_id))
     return Reply(body=health_of(ask.aggregator, row, ask.caller))
 
 
 async def _refresh(ask: Ask) -> Reply:
     row = await _noted(ask, "refresh")
     catalogue = catalogue_of(ask.aggregator, row)
-    if catalogue is not None:
+    if ask.aggregator is not None and catalogue is not None:
+        with _told("Nothing was read again"):
+            await ask.aggregator.renewal.refresh(named(row.name, row.owner_id))
         if catalogue.server.state == "ready":
             await asyncio.wait([catalogue.refresh()], timeout=REFRESH_SECONDS)
         else:
             await _ready(catalogue.ready())
     return Reply(body=health_of(ask.aggregator, row, ask.caller))
+
+
+@contextlib.contextmanager
+def _told(undone: str) -> Iterator[None]:
+    """Say in the API's form that the other processes cannot be told."""
+    try:
+        yield
+    except BusUnavailable:
+        raise Problem(503, f"{undone}: {UNREACHABLE}", headers=[(b"retry-after", b"1")]) from None
 
 
 async def _ready(waiting: Any) -> None:
@@ -241,7 +257,7 @@ OPERATIONS = (
         run=_reset,
         gives=ServerHealth,
         running=True,
-        summary="End a server's sessions, or process, and connect anew; calls in flight fail.",
+        summary="End all sessions with a server, or its process, and connect anew; calls in flight fail.",
     ),
     Operation(
         method="POST",

@@ -153,18 +153,19 @@ class _Use:
 
     async def do(self, frame: wire.Do) -> Outcome | UpstreamError | None:
         """Do what was asked for, and return what a method of that name returns."""
-        server, what, uri = self.held.server, frame.what, frame.uri
+        server, what, about = self.held.server, frame.what, frame.about
         if what == "subscribe":
-            failure = await server.subscribe(uri)
+            failure = await server.subscribe(about)
             if failure is None:
-                self.watched[uri] += 1
+                self.watched[about] += 1
             return failure
         if what == "unsubscribe":
-            if self.watched[uri] > 0:
-                self.watched[uri] -= 1
-                await server.unsubscribe(uri)
+            if self.watched[about] > 0:
+                self.watched[about] -= 1
+                await server.unsubscribe(about)
         elif what == "reset":
-            await server.reset()
+            if self.held.wanted(about):
+                await server.reset()
         elif what == "roots_changed":
             if (affinity := wire.affinity_of(frame.whose)) is not None:
                 server.roots_changed(affinity)

@@ -1,6 +1,7 @@
 """The servers at the companion: one for each configuration, for as long as a worker uses it and a little longer."""
 
 import asyncio
+import collections
 import logging
 from typing import Final, Protocol
 
@@ -14,6 +15,8 @@ __all__ = ["GRACE", "Held", "Hub", "User"]
 
 logger = logging.getLogger("metamcp.companion")
 
+RESETS: Final = 16
+"""How many resets of a server are remembered by their names."""
 GRACE: Final = 30.0
 """Seconds that a server runs on after the last worker has left it, so that workers may restart."""
 
@@ -28,12 +31,21 @@ class User(Protocol):
 class Held:
     """One server and who uses it."""
 
-    __slots__ = ("ending", "server", "users")
+    __slots__ = ("_resets", "ending", "server", "users")
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.users: set[User] = set()
         self.ending: asyncio.TimerHandle | None = None
+        self._resets: collections.deque[str] = collections.deque(maxlen=RESETS)
+
+    def wanted(self, reset: str) -> bool:
+        """Tell whether a reset of this name is still to be done: all workers are told of it, and each tells us."""
+        if reset in self._resets:
+            return False
+        if reset:
+            self._resets.append(reset)
+        return True
 
 
 class Hub:

@@ -77,9 +77,9 @@ class RemoteServer:
         finally:
             await self._leave(keep=False)
 
-    async def reset(self) -> None:
+    async def reset(self, once: str = "") -> None:
         """Have its sessions ended and the main one opened anew, for all who use it."""
-        await self._do("reset")
+        await self._do("reset", once)
 
     async def settled(self) -> None:
         """Wait until the main session is open or has failed to open."""
@@ -157,7 +157,7 @@ class RemoteServer:
     async def _renew(self, conversation: Conversation, watched: list[str]) -> None:
         for uri in watched:
             try:
-                await conversation.call(partial(wire.Do, server=self._number, what="subscribe", uri=uri))
+                await conversation.call(partial(wire.Do, server=self._number, what="subscribe", about=uri))
             except (UpstreamError, ConnectionError) as error:
                 logger.warning("Server %s: %s could not be watched again: %s", self.name, uri, error)
         for uri in dict.fromkeys(watched):
@@ -174,11 +174,11 @@ class RemoteServer:
             await self._do("roots_changed", whose=self._whose(affinity))
 
     async def _do(
-        self, what: wire.What, uri: str = "", whose: tuple[str | None, str | None, str | None] | None = None
+        self, what: wire.What, about: str = "", whose: tuple[str | None, str | None, str | None] | None = None
     ) -> Outcome | None:
         try:
             async with asyncio.timeout(self.config.timeout + LATE):
-                return await self._call(partial(wire.Do, server=self._number, what=what, uri=uri, whose=whose))
+                return await self._call(partial(wire.Do, server=self._number, what=what, about=about, whose=whose))
         except TimeoutError:
             raise self._silent() from None
 

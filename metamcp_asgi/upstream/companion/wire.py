@@ -97,12 +97,12 @@ class Send(Struct, array_like=True, tag=3, gc=False):
 
 
 class Do(Struct, frozen=True, array_like=True, tag=4):
-    """A call of one of the other methods of a server; ``whose`` are the fields of ``Affinity``."""
+    """A call of another method of a server, ``about`` a URI or a reset by its name; ``whose`` has an ``Affinity``."""
 
     call: int
     server: int
     what: What
-    uri: str = ""
+    about: str = ""
     whose: tuple[str | None, str | None, str | None] | None = None
 
 

@@ -36,8 +36,8 @@ class _Named(Struct, gc=False):
     """A tool or prompt on its way to its published name."""
 
     index: int
+    catalogue: Catalogue
     entry: Entry
-    route: Route
     override: ToolOverride
     base: str
 
@@ -72,17 +72,7 @@ class Publisher:
             entry: The tool or prompt.
             override: What the namespace changes about it.
         """
-        server = catalogue.server
-        route = Route(
-            server,
-            catalogue,
-            entry.key,
-            Raw(encode(entry.key)),
-            entry.params,
-            self._renamed.get(server.name),
-            _task_support(server, entry) if self._tasks else "",
-        )
-        self._all.append(_Named(index, entry, route, override, override.name or entry.key))
+        self._all.append(_Named(index, catalogue, entry, override, override.name or entry.key))
 
     def publish(self) -> tuple[list[Item], dict[str, Route], frozenset[str]]:
         """Return the list, where every callable name leads, and the names of what is switched off."""
@@ -90,9 +80,11 @@ class Publisher:
         for each in self.left_out:
             logger.warning("%s is left out, because another one has its name", each)
         self.long = sorted(name for name in published if len(name) > MODELS_TAKE)
-        items = sorted((_item(name, named) for name, named in published.items()), key=lambda item: item.place)
+        leads = {id(named): self._route(named) for named in self._all}
+        lines = (_item(name, named, leads[id(named)]) for name, named in published.items())
+        items = sorted(lines, key=lambda item: item.place)
         meaning = self._meaning(published)
-        routes = {name: named.route for name, named in meaning.items() if named.override.enabled}
+        routes = {name: leads[id(named)] for name, named in meaning.items() if named.override.enabled}
         return items, routes, frozenset(meaning.keys() - routes.keys())
 
     def find(self, server: str, key: str) -> tuple[str, Item] | None:
@@ -103,17 +95,29 @@ class Publisher:
             key: Its own name there.
         """
         for name, named in self._published().items():
-            if named.entry.key == key and named.route.server.name == server:
-                return name, _item(name, named)
+            if named.entry.key == key and named.catalogue.server.name == server:
+                return name, _item(name, named, self._route(named))
         return None
+
+    def _route(self, named: _Named) -> Route:
+        server, entry = named.catalogue.server, named.entry
+        return Route(
+            server,
+            named.catalogue,
+            entry.key,
+            Raw(encode(entry.key)),
+            entry.params,
+            self._renamed.get(server.name),
+            _task_support(server, entry) if self._tasks else "",
+        )
 
     def _published(self) -> dict[str, _Named]:
         published: dict[str, _Named] = {}
         enabled = [named for named in self._all if named.override.enabled]
-        uses = Counter(named.base for named in enabled)
+        uses = Counter(named.base for named in enabled) if self._rule == "on-collision" else {}
         for named in sorted(enabled, key=lambda named: named.base != named.entry.key):
-            server = named.route.server.name
-            for base in dict.fromkeys((named.base, named.entry.key)):
+            server = named.catalogue.server.name
+            for base in (named.base,) if named.base == named.entry.key else (named.base, named.entry.key):
                 bare = self._rule == "never" or (self._rule == "on-collision" and uses[base] <= 1)
                 name = base if bare else names.qualify(server, base)
                 if name not in published:
@@ -131,9 +135,9 @@ class Publisher:
         """
         meaning = dict(published)
         for named in self._all:
-            meaning.setdefault(names.qualify(named.route.server.name, named.entry.key), named)
+            meaning.setdefault(names.qualify(named.catalogue.server.name, named.entry.key), named)
         for named in self._all:
-            meaning.setdefault(names.qualify(named.route.server.name, named.base), named)
+            meaning.setdefault(names.qualify(named.catalogue.server.name, named.base), named)
         shown = {id(named) for named in published.values()}
         known = [named for named in self._all if id(named) in shown or not named.override.enabled]
         owners: dict[str, list[_Named]] = {}
@@ -168,7 +172,7 @@ def _declares(capabilities: Any, *path: str) -> bool:
     return isinstance(capabilities, dict)
 
 
-def _item(name: str, named: _Named) -> Item:
+def _item(name: str, named: _Named, route: Route) -> Item:
     members: Members = {**named.entry.members, "name": Raw(encode(name))}
     override = named.override
     if override.title is not None:
@@ -178,12 +182,12 @@ def _item(name: str, named: _Named) -> Item:
     if override.annotations is not None:
         own = _decode_object(members.get("annotations"))
         members["annotations"] = Raw(encode({**own, **override.annotations}))
-    if named.route.task:
+    if route.task:
         members["execution"] = _OFFERED
     elif "execution" in members:
         members["execution"] = _NO_TASKS
-    if named.route.renamed is not None and "_meta" in members:
-        members["_meta"] = _with_published_ui(members["_meta"], named.route.renamed)
+    if route.renamed is not None and "_meta" in members:
+        members["_meta"] = _with_published_ui(members["_meta"], route.renamed)
     return item_of((named.index, named.entry.key), members)
 
 

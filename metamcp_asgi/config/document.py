@@ -6,7 +6,7 @@ is decided by the ``Secrets`` that it is given.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from metamcp_asgi.config.dialects import escaped
@@ -60,7 +60,7 @@ def document_of(snapshot: Snapshot, secrets: Secrets) -> dict[str, Any]:
     return document
 
 
-def tool_key(server: str, tool: str, servers: tuple[str, ...]) -> str:
+def tool_key(server: str, tool: str, servers: Collection[str]) -> str:
     """Return the key of a tool in a namespace's ``tools``.
 
     Raises:

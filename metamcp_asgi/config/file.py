@@ -24,7 +24,7 @@ from metamcp_asgi.config.servers import compile_server
 from metamcp_asgi.config.snapshot import Namespace, PrefixRule, Snapshot, ToolOverride
 from metamcp_asgi.errors import ConfigError
 
-__all__ = ["compile_document", "load"]
+__all__ = ["compile_document", "compile_namespace", "load"]
 
 DEFAULT_NAMESPACE: Final = "default"
 _PARSERS: Final = {".json": parse_json, ".yaml": parse_yaml, ".yml": parse_yaml}
@@ -85,7 +85,7 @@ def compile_document(
         for name, node in sections["mcpServers"].entries()
     }
     if "namespaces" in sections:
-        namespaces = {name: _compile_namespace(name, node, servers) for name, node in sections["namespaces"].entries()}
+        namespaces = {name: compile_namespace(name, node, servers) for name, node in sections["namespaces"].entries()}
     else:
         namespaces = {DEFAULT_NAMESPACE: Namespace(name=DEFAULT_NAMESPACE, servers=tuple(servers))}
     if "endpoints" in sections:
@@ -101,7 +101,17 @@ def _itself(node: Node) -> Node:
     return node
 
 
-def _compile_namespace(name: str, node: Node, known: Collection[str]) -> Namespace:
+def compile_namespace(name: str, node: Node, known: Collection[str]) -> Namespace:
+    """Compile one entry of ``namespaces``.
+
+    Args:
+        name: Its name.
+        node: The entry.
+        known: The names of all servers that there are.
+
+    Raises:
+        ConfigError: The first thing that is wrong, with its path.
+    """
     if not _NAME.fullmatch(name):
         raise node.error("a namespace's name may only have letters, digits, _ and -")
     given: dict[str, Any] = node.read(
@@ -140,9 +150,10 @@ def _compile_overrides(
     nodes: Mapping[str, Node], servers: tuple[str, ...], prefix: PrefixRule
 ) -> dict[tuple[str, str], ToolOverride]:
     overrides: dict[tuple[str, str], ToolOverride] = {}
+    known = dict.fromkeys(servers)
     exposed: dict[tuple[str, str], tuple[str, bool]] = {}  # by what must differ: the key, and whether it is renamed
     for key, node in nodes.items():
-        server, tool = _split(key, node, servers)
+        server, tool = _split(key, node, known)
         override = ToolOverride(
             **node.read(
                 {
@@ -168,7 +179,7 @@ def _compile_overrides(
     return overrides
 
 
-def _split(key: str, node: Node, servers: tuple[str, ...]) -> tuple[str, str]:
+def _split(key: str, node: Node, servers: Collection[str]) -> tuple[str, str]:
     """Split at the first ``__`` that has a server of the namespace before it (``_`` may end a server's name)."""
     for found in re.finditer(r"(?=__)", key):
         server, tool = key[: found.start()], key[found.start() + 2 :]

@@ -30,28 +30,29 @@ def check_limits(snapshot: Snapshot) -> None:
     Raises:
         ConfigError: Something does not fit; names its place in the document.
     """
-    for path, length, longest in _lengths(snapshot):
-        if length > longest:
-            raise ConfigError(f"has a name of {length} characters; the database takes {longest} at most", path=path)
+    for path, length in _lengths(snapshot):
+        if length > LONGEST_NAME:
+            raise _too_long(path, length, LONGEST_NAME)
     for name, endpoint in snapshot.endpoints.items():
         _check_endpoint(step("endpoints", name), endpoint)
     for name, namespace in snapshot.namespaces.items():
         _check_values(step("namespaces", name), namespace)
 
 
-def _lengths(snapshot: Snapshot) -> Iterator[tuple[str, int, int]]:
+def _too_long(path: str, length: int, longest: int) -> ConfigError:
+    return ConfigError(f"has a name of {length} characters; the database takes {longest} at most", path=path)
+
+
+def _lengths(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
     for section, names in (
         ("mcpServers", snapshot.servers),
         ("namespaces", snapshot.namespaces),
         ("endpoints", snapshot.endpoints),
     ):
         for name in names:
-            yield step(section, name), len(name), LONGEST_NAME
+            yield step(section, name), len(name)
     for index, key in enumerate(snapshot.keys.values()):
-        yield f"apiKeys[{index}].name", len(key.principal.name), LONGEST_NAME
-    for name, namespace in snapshot.namespaces.items():
-        for server, tool in namespace.tools:
-            yield _tool(step("namespaces", name), server, tool), len(tool), LONGEST_OWN_NAME
+        yield f"apiKeys[{index}].name", len(key.principal.name)
 
 
 def _check_endpoint(place: str, endpoint: Endpoint) -> None:
@@ -67,10 +68,12 @@ def _check_endpoint(place: str, endpoint: Endpoint) -> None:
 def _check_values(place: str, namespace: Namespace) -> None:
     """Look for the one character that PostgreSQL has no place for, where a file's reader lets it pass: in keys."""
     for (server, tool), override in namespace.tools.items():
-        where = _tool(place, server, tool)
+        if len(tool) > LONGEST_OWN_NAME:
+            raise _too_long(_tool(place, server, tool), len(tool), LONGEST_OWN_NAME)
         if "\0" in tool:
-            raise ConfigError("has a null character in its name", path=where)
-        _check_keys(step(where, "annotations"), override.annotations)
+            raise ConfigError("has a null character in its name", path=_tool(place, server, tool))
+        if override.annotations:
+            _check_keys(step(_tool(place, server, tool), "annotations"), override.annotations)
     for index, spec in enumerate(namespace.middlewares):
         _check_keys(step(place_of(namespace.name, index), spec.name), spec.options)
 

@@ -108,10 +108,12 @@ def says(entry: Entry, text: str) -> bool:
     """Tell whether a tool's name, title or description has a text, which is in small letters."""
     if text in entry.key.casefold():
         return True
-    words = (
-        _text(msgspec.json.decode(entry.members[name])) for name in ("title", "description") if name in entry.members
-    )
-    return any(text in each.casefold() for each in words if each is not None)
+    for name in ("title", "description"):
+        if name in entry.members:
+            words = _text(msgspec.json.decode(entry.members[name]))
+            if words is not None and text in words.casefold():
+                return True
+    return False
 
 
 def _text(value: Any) -> str | None:

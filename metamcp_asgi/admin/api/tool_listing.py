@@ -4,7 +4,8 @@ Looks at every tool, of which there may be thousands, but reads only those of th
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final, Literal
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from metamcp_asgi.store.services import namespaces, tools
 from metamcp_asgi.store.services.namespaces import Place
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["QUERY", "list_tools", "offered_of", "servers_of"]
+__all__ = ["QUERY", "entry_of", "list_tools", "offered_of", "servers_of"]
 
 QUERY: Final = (
     *PAGED,
@@ -42,33 +43,36 @@ async def list_tools(ask: Ask) -> Reply:
         shown, following = page_of(wanted[: ask.limit + 1], ask.limit, lambda place: place)
         keys = [(server, tool) for _, tool, server in shown]
         settings = {(row.server_id, row.tool): row for row in await tools.settings(tx, ask.caller, ask.id, keys)}
-    items = [NamespaceTool.of(servers[key[0]], key[1], settings.get(key), offered[key[0]].get(key[1])) for key in keys]
+    items = [
+        NamespaceTool.of(servers[key[0]], key[1], settings.get(key), entry_of(ask, servers[key[0]], key[1]))
+        for key in keys
+    ]
     return Reply(body=NamespaceToolPage(items=items, next=following, counts=counts), next=following)
 
 
 def _chosen(
     ask: Ask,
     servers: Mapping[UUID, Place],
-    offered: Mapping[UUID, Mapping[str, Entry]],
+    offered: Mapping[UUID, Sequence[Entry]],
     briefs: Mapping[tuple[UUID, str], tools.Brief],
 ) -> tuple[Counts, list[tuple[str, str, UUID]]]:
     """Return how many tools there are, and the places of those that were asked for, from ``after`` on."""
     after, only, show = ask.after(str, str, UUID), ask.query["server"], ask.query["show"]
     search = (ask.search or "").casefold()
-    extra: dict[UUID, list[str]] = {}
-    for server, tool in briefs:
-        if server in servers and tool not in offered[server]:
-            extra.setdefault(server, []).append(tool)
+    of_server: dict[UUID, dict[str, tools.Brief]] = {}
+    for (server, tool), each in briefs.items():
+        of_server.setdefault(server, {})[tool] = each
     found = total = off = overridden = missing = 0
     wanted: list[tuple[str, str, UUID]] = []
     for identity, row in sorted(servers.items(), key=lambda item: (item[1].name, item[0])):
-        entries = offered[identity]
-        # In order already, but for those that are not offered.
-        for tool in sorted([*entries, *extra.get(identity, ())]):
-            brief = briefs.get((identity, tool))
-            total += 1
+        known = of_server.get(identity, {})
+        every: Sequence[tuple[str, Entry | None]] = [(entry.key, entry) for entry in offered[identity]]
+        if known and (extra := known.keys() - {entry.key for entry in offered[identity]}):
+            every = sorted([*every, *((tool, None) for tool in extra)], key=itemgetter(0))
+        total += len(every)
+        for tool, entry in every:
+            brief = known.get(tool)
             is_off, is_changed = (False, False) if brief is None else (not brief.enabled, brief.overridden)
-            entry = entries.get(tool)
             off += is_off
             overridden += is_changed
             missing += entry is None
@@ -105,11 +109,17 @@ async def servers_of(tx: Reader, ask: Ask) -> dict[uuid.UUID, Place]:
     return {place.id: place for place in await namespaces.places(tx, ask.caller, ask.id)}
 
 
-def offered_of(ask: Ask, servers: Mapping[uuid.UUID, Place]) -> dict[uuid.UUID, dict[str, Entry]]:
+def offered_of(ask: Ask, servers: Mapping[uuid.UUID, Place]) -> dict[uuid.UUID, Sequence[Entry]]:
     """Return the tools that each server offers now, in their order."""
-    offered: dict[uuid.UUID, dict[str, Entry]] = {}
+    offered: dict[uuid.UUID, Sequence[Entry]] = {}
     for identity, row in servers.items():
         catalogue = catalogue_of(ask.aggregator, row)
         lists = catalogue.lists if catalogue is not None else None
-        offered[identity] = {entry.key: entry for entry in lists["tools/list"].entries} if lists is not None else {}
+        offered[identity] = lists["tools/list"].entries if lists is not None else ()
     return offered
+
+
+def entry_of(ask: Ask, server: Place, tool: str) -> Entry | None:
+    """Return what a server offers now under a name, if it does."""
+    catalogue = catalogue_of(ask.aggregator, server)
+    return None if catalogue is None else catalogue.find_tool(tool)

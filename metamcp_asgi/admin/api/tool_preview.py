@@ -6,9 +6,8 @@ import msgspec
 
 from metamcp_asgi.admin.api.operation import Ask, Reply
 from metamcp_asgi.admin.api.running import catalogue_of
-from metamcp_asgi.admin.api.tool_listing import servers_of
+from metamcp_asgi.admin.api.tool_listing import entry_of, servers_of
 from metamcp_asgi.admin.api.tool_shapes import Preview
-from metamcp_asgi.aggregate.catalogue import Entry
 from metamcp_asgi.aggregate.middleware.registry import takes_part
 from metamcp_asgi.aggregate.naming import MODELS_TAKE
 from metamcp_asgi.aggregate.published import Item
@@ -22,7 +21,7 @@ from metamcp_asgi.store.services.inputs import Invalid, ToolChanges
 from metamcp_asgi.store.services.namespaces import Place
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["entry_of", "found_tool", "line_of", "preview_tool"]
+__all__ = ["found_tool", "line_of", "preview_tool"]
 
 
 async def preview_tool(ask: Ask, given: ToolChanges) -> Reply:
@@ -90,9 +89,3 @@ async def found_tool(tx: Reader, ask: Ask) -> tuple[Place, models.ToolSetting | 
         raise NotFound("server", f"{ask.ids['server']} in this namespace")
     row = await tx.find(models.ToolSetting, namespace_id=ask.id, server_id=server.id, tool=ask.ids["tool"])
     return server, row
-
-
-def entry_of(ask: Ask, server: Place, tool: str) -> Entry | None:
-    """Return what a server offers now under a name, if it does."""
-    catalogue = catalogue_of(ask.aggregator, server)
-    return None if catalogue is None else catalogue.find_tool(tool)

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from metamcp_asgi.admin.api.shapes import Page, Shape
 from metamcp_asgi.aggregate.catalogue import Entry
 from metamcp_asgi.store import models
+from metamcp_asgi.store.services.contents import Setting
 from metamcp_asgi.store.services.namespaces import Place
 
 __all__ = ["Counts", "NamespaceTool", "NamespaceToolPage", "Own", "Preview", "Switch", "Switched"]
@@ -55,7 +56,9 @@ class NamespaceTool(Shape, frozen=True, kw_only=True, rename="camel"):
     own: Own | None = None
 
     @classmethod
-    def of(cls, server: Place, tool: str, row: models.ToolSetting | None, entry: Entry | None) -> "NamespaceTool":
+    def of(
+        cls, server: Place, tool: str, row: models.ToolSetting | Setting | None, entry: Entry | None
+    ) -> "NamespaceTool":
         """Return a tool as it is shown.
 
         Args:
@@ -97,12 +100,17 @@ class Switch(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
     enabled: bool
     server_id: Annotated[UUID | None, Meta(description="The server of which tools are switched; null for all.")] = None
     dry_run: Annotated[bool, Meta(description="Only tell what would be switched.")] = False
+    limit: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="How many of them the answer names at most, of all that are switched; null: all."),
+    ] = None
 
 
 class Switched(Shape, frozen=True, kw_only=True, rename="camel"):
-    """The tools that are switched otherwise now, or would be."""
+    """The tools that are switched otherwise now, or would be; ``number``: how many they are, be they named or not."""
 
     items: Sequence[NamespaceTool]
+    number: int
 
 
 class Preview(Shape, frozen=True, kw_only=True, rename="camel"):

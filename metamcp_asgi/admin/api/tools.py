@@ -4,20 +4,27 @@ A tool is known by its server and the server's own name for it, and its settings
 0 while there are none.
 """
 
+from collections.abc import Sequence
+from typing import TypeAlias
+from uuid import UUID
+
 from msgspec import structs
 
 from metamcp_asgi.admin.api.operation import Ask, Operation, Reply
-from metamcp_asgi.admin.api.tool_listing import QUERY, list_tools, offered_of, servers_of
-from metamcp_asgi.admin.api.tool_preview import entry_of, found_tool, line_of, preview_tool
+from metamcp_asgi.admin.api.tool_listing import QUERY, entry_of, list_tools, offered_of, servers_of
+from metamcp_asgi.admin.api.tool_preview import found_tool, line_of, preview_tool
 from metamcp_asgi.admin.api.tool_shapes import NamespaceTool, NamespaceToolPage, Preview, Switch, Switched
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import NotFound
 from metamcp_asgi.store.services import tools
+from metamcp_asgi.store.services.contents import Setting
 from metamcp_asgi.store.services.inputs import ToolChanges
 from metamcp_asgi.store.services.namespaces import Place
 from metamcp_asgi.store.transaction import Writer
 
 __all__ = ["OPERATIONS"]
+
+_Switched: TypeAlias = tuple[UUID, str, models.ToolSetting | Setting | None]
 
 
 async def _get(ask: Ask) -> Reply:
@@ -49,19 +56,22 @@ async def _clear(ask: Ask) -> Reply:
 async def _switch(ask: Ask, given: Switch) -> Reply:
     async with ask.store.read() if given.dry_run else ask.store.write(ask.caller) as tx:
         servers = await servers_of(tx, ask)
-        offered = offered_of(ask, servers)
+        offered = {
+            identity: {each.key: each for each in entries} for identity, entries in offered_of(ask, servers).items()
+        }
         asked = (ask.caller, ask.id, given.pattern, given.enabled, offered)
         if isinstance(tx, Writer):
             rows = await tools.switch(tx, *asked, only=given.server_id)
             await tx.flush()
-            switched: tools.Switching = [(row.server_id, row.tool, row) for row in rows]
+            switched: Sequence[_Switched] = [(row.server_id, row.tool, row) for row in rows]
         else:
             switched = await tools.switching(tx, *asked, only=given.server_id)
+    ordered = sorted(switched, key=lambda each: (servers[each[0]].name, each[1]))
     items = [
         structs.replace(NamespaceTool.of(servers[server], tool, row, offered[server].get(tool)), enabled=given.enabled)
-        for server, tool, row in sorted(switched, key=lambda each: (servers[each[0]].name, each[1]))
+        for server, tool, row in ordered[: given.limit]
     ]
-    return Reply(body=Switched(items=items))
+    return Reply(body=Switched(items=items, number=len(ordered)))
 
 
 def _reply(ask: Ask, server: Place, row: models.ToolSetting | None) -> Reply:

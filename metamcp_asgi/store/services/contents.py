@@ -1,13 +1,15 @@
 """What is in a namespace: its servers and what it changes about their tools, and whether that fits together.
 
-Checks a plan before anything is written, so that whoever is told that it does not fit has changed nothing.
+Checks a plan before anything is written, so that whoever is told that it does not fit has changed nothing. Reads plain
+columns instead of rows, of which there may be hundreds of servers and thousands of tools.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
+from sqlalchemy import select
 
 from metamcp_asgi.config.middlewares import document_of_middlewares
 from metamcp_asgi.config.snapshot import MiddlewareSpec
@@ -16,18 +18,39 @@ from metamcp_asgi.store.models import Membership, Namespace, Server, ToolSetting
 from metamcp_asgi.store.services.fragments import namespace_of
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["OVERRIDES", "Contents", "entry_of", "override_of", "read"]
+__all__ = ["OVERRIDES", "Contents", "Part", "Setting", "entry_of", "override_of", "read"]
 
 OVERRIDES: Final = ("name", "title", "description", "annotations")
 """What a namespace can change about a tool besides its switch."""
 
 
-class Contents(Struct):
-    """A namespace's members in order, their servers by id, and what it changes, also about tools of others."""
+class Part(NamedTuple):
+    """A server of a namespace; ``active``: whether it takes part there."""
 
-    members: list[Membership]
-    servers: dict[uuid.UUID, Server]
-    tools: dict[tuple[uuid.UUID, str], ToolSetting]
+    id: uuid.UUID
+    name: str
+    owner_id: uuid.UUID | None
+    active: bool
+
+
+class Setting(NamedTuple):
+    """What a namespace changes about a tool: a row of ``ToolSetting``."""
+
+    server_id: uuid.UUID
+    tool: str
+    enabled: bool
+    name: str | None
+    title: str | None
+    description: str | None
+    annotations: dict[str, Any] | None
+    version: int
+
+
+class Contents(Struct):
+    """A namespace's servers by id, in their order, and what it changes, also about tools of others."""
+
+    servers: dict[uuid.UUID, Part]
+    tools: dict[tuple[uuid.UUID, str], Setting]
 
     def check(
         self,
@@ -50,7 +73,7 @@ class Contents(Struct):
             Invalid: It does not fit together.
         """
         if servers is None:
-            servers = [(member.server_id, self.servers[member.server_id].name) for member in self.members]
+            servers = [(part.id, part.name) for part in self.servers.values()]
         names = dict(servers)
         settings = {key: override_of(setting) for key, setting in self.tools.items()} | dict(overrides or {})
         tools = {(names[server], tool): given for (server, tool), given in settings.items() if server in names}
@@ -61,13 +84,18 @@ class Contents(Struct):
 
 async def read(tx: Reader, namespace: uuid.UUID) -> Contents:
     """Return what is in a namespace."""
-    members = list(await tx.list(Membership, Membership.namespace_id == namespace))
-    servers = await tx.list(Server, Server.id.in_([member.server_id for member in members]))
-    settings: Iterable[ToolSetting] = await tx.list(ToolSetting, ToolSetting.namespace_id == namespace)
+    parts = (
+        select(Server.id, Server.name, Server.owner_id, Membership.active)
+        .join(Membership, Membership.server_id == Server.id)
+        .where(Membership.namespace_id == namespace)
+        .order_by(Membership.position, Membership.id)
+    )
+    settings = select(*(getattr(ToolSetting, field) for field in Setting._fields)).where(
+        ToolSetting.namespace_id == namespace
+    )
     return Contents(
-        members,
-        {server.id: server for server in servers},
-        {(setting.server_id, setting.tool): setting for setting in settings},
+        {row[0]: Part._make(row) for row in await tx.session.execute(parts)},
+        {(row[0], row[1]): Setting._make(row) for row in await tx.session.execute(settings)},
     )
 
 
@@ -81,7 +109,7 @@ def entry_of(row: Namespace) -> dict[str, Any]:
     }
 
 
-def override_of(row: ToolSetting) -> dict[str, Any]:
+def override_of(row: ToolSetting | Setting) -> dict[str, Any]:
     """Return what a namespace changes about a tool as in the configuration file."""
     values = {field: getattr(row, field) for field in OVERRIDES}
     return {"enabled": row.enabled} | {field: value for field, value in values.items() if value is not None}

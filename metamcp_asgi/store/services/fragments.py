@@ -13,7 +13,7 @@ from metamcp_asgi.config import snapshot
 from metamcp_asgi.config.access import compile_endpoints, compile_keys
 from metamcp_asgi.config.dialects import escaped
 from metamcp_asgi.config.document import tool_key
-from metamcp_asgi.config.file import compile_document
+from metamcp_asgi.config.file import compile_namespace
 from metamcp_asgi.config.node import Node, step
 from metamcp_asgi.config.servers import compile_server
 from metamcp_asgi.errors import ConfigError
@@ -70,18 +70,21 @@ def namespace_of(
         Invalid: The name, a value, or the published name of a tool is wrong; of a tool the field is
             ``tools["server__tool"].name``.
     """
-    for index, server in enumerate(servers):
-        if server in servers[:index]:
+    known: dict[str, None] = {}
+    for server in servers:
+        if server in known:
             raise Invalid("servers", f'has two servers named "{server}", whose tools would have the same names')
+        known[server] = None
     with _as("name"):
         _namespace(name, {"servers": []}, ())
     _fits("name", name)
     prefix = entry.get("prefix", "always")
     overrides = {}
     for (server, tool), override in tools.items():
-        with _as(step("tools", f"{server}__{tool}")):
-            key = tool_key(server, tool, tuple(servers))
-        overrides[key] = override
+        try:
+            overrides[tool_key(server, tool, known)] = override
+        except ConfigError as error:
+            raise Invalid(step("tools", f"{server}__{tool}"), error.reason) from None
     with _told(f"namespaces.{name}"):
         compiled = _namespace(name, {**_plain(entry), "servers": list(servers), "tools": _plain(overrides)}, servers)
         check_limits(snapshot.Snapshot(servers={}, namespaces={name: compiled}, endpoints={}))
@@ -166,12 +169,8 @@ def free_text(field: str, text: str) -> str:
 
 
 def _namespace(name: str, entry: Mapping[str, Any], servers: Sequence[str]) -> snapshot.Namespace:
-    document = {
-        "mcpServers": {server: {"command": "x"} for server in servers},
-        "namespaces": {name: entry},
-        "endpoints": {},
-    }
-    return compile_document(document, environ={}).namespaces[name]
+    ((_, node),) = Node({name: entry}, {}, path="namespaces").entries()
+    return compile_namespace(name, node, dict.fromkeys(servers))
 
 
 def _plain(value: Any) -> Any:

@@ -171,7 +171,7 @@ async def create(tx: Writer, acting: Acting, new: NewNamespace) -> Namespace:
     owner = new_owner(acting, new.owner_id, await rules(tx))
     await check_owner(tx, owner)
     servers = await _servers(tx, acting, new.servers, owner)
-    inside = contents.Contents([], {}, {})
+    inside = contents.Contents({}, {})
     compiled = inside.check(new.name, _entry({}, given(new)), servers=_names(servers))
     check_middlewares(tx, compiled)
     await check_unique(tx, Namespace, owner_id=owner, name=new.name)
@@ -197,8 +197,9 @@ async def update(
     name, owner = values.get("name", row.name), values.get("owner_id", row.owner_id)
     check_move(acting, row, owner)
     inside = await contents.read(tx, row.id)
+    servers: list[tuple[Server | contents.Part, bool]]
     if changes.servers is UNSET:
-        servers = [(inside.servers[member.server_id], member.active) for member in inside.members]
+        servers = [(part, part.active) for part in inside.servers.values()]
         if owner != row.owner_id:
             _check_servers(servers, owner)
     else:
@@ -216,7 +217,7 @@ async def update(
     await check_unique(tx, Namespace, row, owner_id=owner, name=name)
     assign(row, {"name": name, "owner_id": owner, **_columns(compiled)})
     if changes.servers is not UNSET:
-        await _place(tx, row, servers, inside.members)
+        await _place(tx, row, servers, await tx.list(Membership, Membership.namespace_id == row.id))
     await tx.flush()
     return row
 
@@ -249,12 +250,12 @@ async def delete(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: in
 
 async def _servers(
     tx: Reader, acting: Acting, wanted: Sequence[Member] | UnsetType, owner: uuid.UUID | None
-) -> list[tuple[Server, bool]]:
+) -> list[tuple[Server | contents.Part, bool]]:
     """Return the servers of a list, and whether each takes part."""
     listed = [] if wanted is UNSET else wanted
     found = await tx.list(Server, Server.id.in_([member.server_id for member in listed]))
     by_id = {server.id: server for server in found if may_see(acting, server)}
-    servers: dict[uuid.UUID, tuple[Server, bool]] = {}
+    servers: dict[uuid.UUID, tuple[Server | contents.Part, bool]] = {}
     for index, member in enumerate(listed):
         place = f"servers[{index}].serverId"
         if member.server_id not in by_id:
@@ -266,12 +267,12 @@ async def _servers(
     return list(servers.values())
 
 
-def _check_servers(servers: Sequence[tuple[Server, bool]], owner: uuid.UUID | None) -> None:
+def _check_servers(servers: Sequence[tuple[Server | contents.Part, bool]], owner: uuid.UUID | None) -> None:
     for server, _ in servers:
         check_reach(owner, server.owner_id, f'server "{server.name}"')
 
 
-def _names(servers: Sequence[tuple[Server, bool]]) -> list[tuple[uuid.UUID, str]]:
+def _names(servers: Sequence[tuple[Server | contents.Part, bool]]) -> list[tuple[uuid.UUID, str]]:
     return [(server.id, server.name) for server, _ in servers]
 
 
@@ -289,7 +290,10 @@ def _columns(compiled: snapshot.Namespace) -> dict[str, Any]:
 
 
 async def _place(
-    tx: Writer, row: Namespace, servers: Sequence[tuple[Server, bool]], there: Sequence[Membership]
+    tx: Writer,
+    row: Namespace,
+    servers: Sequence[tuple[Server | contents.Part, bool]],
+    there: Sequence[Membership],
 ) -> None:
     """Make the rows of a namespace's servers what the list says."""
     before = {member.server_id: member for member in there}

@@ -167,10 +167,7 @@ async def _check_namespaces(tx: Reader, row: Server, name: str, owner: uuid.UUID
         check_reach(namespace.owner_id, owner, f'namespace "{namespace.name}" has this server')
         if name != row.name:
             inside = await contents.read(tx, namespace.id)
-            servers = [
-                (m.server_id, name if m.server_id == row.id else inside.servers[m.server_id].name)
-                for m in inside.members
-            ]
+            servers = [(part.id, name if part.id == row.id else part.name) for part in inside.servers.values()]
             try:
                 inside.check(namespace.name, contents.entry_of(namespace), servers=servers)
             except Invalid as error:

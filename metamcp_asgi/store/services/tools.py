@@ -3,10 +3,11 @@
 A tool is known by its server and the server's own name for it, so that no refresh of the catalogue loses anything.
 """
 
+import fnmatch
+import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import or_, select, tuple_
 
@@ -102,8 +103,8 @@ async def change(
         Conflict: The setting has another version.
     """
     row = await changeable(tx, acting, Namespace, namespace, None)
-    inside, _ = await _planned(tx, row, server, tool, changes)
-    setting = inside.tools.get((server, tool))
+    await _planned(tx, row, server, tool, changes)
+    setting = await tx.find(ToolSetting, namespace_id=row.id, server_id=server, tool=tool)
     check_version(setting, version) if setting else None
     values = given(changes)
     if setting is None:
@@ -123,8 +124,7 @@ async def planned(
         Invalid: As for ``change``.
     """
     row = await seen(tx, acting, Namespace, namespace)
-    _, compiled = await _planned(tx, row, server, tool, changes)
-    return compiled
+    return await _planned(tx, row, server, tool, changes)
 
 
 async def clear(tx: Writer, acting: Acting, namespace: uuid.UUID, server: uuid.UUID, tool: str) -> None:
@@ -136,14 +136,14 @@ async def clear(tx: Writer, acting: Acting, namespace: uuid.UUID, server: uuid.U
         Invalid: Its own name is another one's in this namespace.
     """
     row = await changeable(tx, acting, Namespace, namespace, None)
-    inside = await contents.read(tx, row.id)
-    setting = inside.tools.get((server, tool))
+    setting = await tx.find(ToolSetting, namespace_id=row.id, server_id=server, tool=tool)
     if setting is not None:
+        inside = await contents.read(tx, row.id)
         inside.check(row.name, contents.entry_of(row), overrides={(server, tool): {}})
         await tx.delete(setting)
 
 
-Switching: TypeAlias = Sequence[tuple[uuid.UUID, str, ToolSetting | None]]
+Switching: TypeAlias = Sequence[tuple[uuid.UUID, str, contents.Setting | None]]
 """Tools that a pattern would switch, each by its server and name, and what is set of it now."""
 
 
@@ -177,22 +177,26 @@ async def switching(
         raise Invalid("pattern", f"must have 1 to {_LONGEST_PATTERN} characters")
     row = await changeable(tx, acting, Namespace, namespace, None)
     inside = await contents.read(tx, row.id)
-    tools = {(server, tool) for server in inside.servers for tool in known.get(server, ())} | inside.tools.keys()
+    fits = re.compile(fnmatch.translate(pattern)).match
+    saved: dict[uuid.UUID, dict[str, contents.Setting]] = {server: {} for server in inside.servers}
+    for (server, tool), setting in inside.tools.items():
+        if server in saved:
+            saved[server][tool] = setting
     fitting = [
-        key
-        for key in sorted(tools)
-        if key[0] in inside.servers
-        and only in (None, key[0])
-        and fnmatchcase(qualify(inside.servers[key[0]].name, key[1]), pattern)
-        and (inside.tools[key].enabled if key in inside.tools else True) != enabled
+        (server, tool, saved[server].get(tool))
+        for server, part in inside.servers.items()
+        if only in (None, server)
+        for tool in {*known.get(server, ()), *saved[server]}
+        if fits(qualify(part.name, tool))
     ]
+    wanted = [each for each in fitting if (each[2] is None or each[2].enabled) != enabled]
     if enabled:  # what is switched off takes no name from anything
-        there = {key: contents.override_of(inside.tools[key]) if key in inside.tools else {} for key in fitting}
-        wanted: dict[tuple[uuid.UUID, str], dict[str, Any]] = {
-            key: {**override, "enabled": True} for key, override in there.items()
+        overrides = {
+            (server, tool): {**(contents.override_of(setting) if setting is not None else {}), "enabled": True}
+            for server, tool, setting in wanted
         }
-        inside.check(row.name, contents.entry_of(row), overrides=wanted)
-    return [(*key, inside.tools.get(key)) for key in fitting]
+        inside.check(row.name, contents.entry_of(row), overrides=overrides)
+    return wanted
 
 
 async def switch(
@@ -207,13 +211,15 @@ async def switch(
 ) -> list[ToolSetting]:
     """Switch every tool whose name fits a pattern, and return the settings that changed; see ``switching``."""
     wanted = await switching(tx, acting, namespace, pattern, enabled, known, only=only)
-    changed = [setting for _, _, setting in wanted if setting is not None]
+    there = {(server, tool) for server, tool, setting in wanted if setting is not None}
+    rows = await tx.list(ToolSetting, ToolSetting.namespace_id == namespace) if there else ()
+    changed = [row for row in rows if (row.server_id, row.tool) in there]
     for setting in changed:
         setting.enabled = enabled
     new = [
         ToolSetting(namespace_id=namespace, server_id=server, tool=tool, enabled=enabled)
-        for server, tool, setting in wanted
-        if setting is None
+        for server, tool, known_as in wanted
+        if known_as is None
     ]
     await tx.add_all(new)
     return [*changed, *new]
@@ -221,8 +227,8 @@ async def switch(
 
 async def _planned(
     tx: Reader, row: Namespace, server: uuid.UUID, tool: str, changes: ToolChanges
-) -> tuple[contents.Contents, snapshot.Namespace]:
-    """Return what is in a namespace, and what it would be with these changes of a tool."""
+) -> snapshot.Namespace:
+    """Return what a namespace would be with these changes of a tool."""
     inside = await contents.read(tx, row.id)
     if server not in inside.servers:
         raise NotFound("membership", server)
@@ -233,6 +239,6 @@ async def _planned(
     override = {field: value for field, value in merged.items() if value is not None}
     place = step("tools", qualify(inside.servers[server].name, tool))
     try:
-        return inside, inside.check(row.name, contents.entry_of(row), overrides={(server, tool): override})
+        return inside.check(row.name, contents.entry_of(row), overrides={(server, tool): override})
     except Invalid as error:
         raise Invalid(error.field.removeprefix(place).removeprefix("."), error.reason) from None

@@ -47,7 +47,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
         scope, form = request.scope, form_of(request.scope)
         asked = {name: form[name] for name in ("pattern", "to")}
         try:
-            await desk.ask(scope, "switchTools", _body(asked), ids=request.path_params)
+            await desk.ask(scope, "switchTools", {**_body(asked), "limit": 0}, ids=request.path_params)
         except Refused as refused:
             if not refused.correctable:
                 raise
@@ -68,9 +68,10 @@ async def _planned(desk: Desk, scope: Scope, ids: Any, asked: Mapping[str, str])
     """Return the page with the tools that a pattern would switch."""
     body = _body(asked)
     namespace = (await desk.ask(scope, "getNamespace", ids=ids)).body
-    fault, tools, status = "", [], 200
+    fault, tools, number, status = "", [], 0, 200
     try:
-        tools = (await desk.ask(scope, "switchTools", {**body, "dryRun": True}, ids=ids)).body.items
+        planned = (await desk.ask(scope, "switchTools", {**body, "dryRun": True, "limit": _MOST}, ids=ids)).body
+        tools, number = planned.items, planned.number
     except Refused as refused:
         if not refused.correctable:
             raise
@@ -84,6 +85,6 @@ async def _planned(desk: Desk, scope: Scope, ids: Any, asked: Mapping[str, str])
         path=f"{PATH}/{namespace.id}",
         pattern=body["pattern"],
         on=body["enabled"],
-        tools=tools[:_MOST],
-        number=len(tools),
+        tools=tools,
+        number=number,
     )

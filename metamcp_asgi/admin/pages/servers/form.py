@@ -19,9 +19,9 @@ __all__ = ["blank", "body_of", "errors_of", "filled", "typed"]
 
 _TEXTS: Final = (
     "name", "description", "type", "owner", "command", "args", "cwd", "env", "url", "headers", "bearerToken",
-    "oauth", "grant", "clientId", "clientSecret", "scopes", "era", "sharing", "timeout",
+    "oauth", "grant", "clientId", "clientSecret", "scopes", "era", "sharing", "timeout", "read", "write",
 )  # fmt: skip
-_SWITCHES: Final = ("disabled", "dropToken", "dropSecret")
+_SWITCHES: Final = ("disabled", "dropToken", "dropSecret", "sandbox", "network")
 _SEPARATORS: Final = {"env": "=", "headers": "=:"}
 
 
@@ -55,6 +55,7 @@ def filled(server: Server) -> dict[str, Any]:
         "command": server.command,
         "args": _lines(server.args),
         "cwd": server.cwd or "",
+        **_sandbox(server.sandbox),
         "url": server.url,
         "oauth": oauth.get("flow", "auto"),
         "grant": oauth.get("grant", "server"),
@@ -94,7 +95,15 @@ def body_of(form: Form, server: Server | None) -> dict[str, Any]:
     if "owner" in form:
         body["ownerId"] = None if form["owner"] == "public" else form["owner"]
     if form["type"] == "stdio":
-        body |= {"command": form["command"].strip(), "args": _args(form["args"]), "cwd": form["cwd"].strip() or None}
+        body |= {
+            "command": form["command"].strip(),
+            "args": _args(form["args"], "args"),
+            "cwd": form["cwd"].strip() or None,
+        }
+        sandbox = _boxed(form)
+        if sandbox != (None if server is None else _boxed_now(server)):
+            # Not otherwise: who may not decide what is started may change the rest of what is theirs.
+            body["sandbox"] = sandbox
         return body | {"env": _pairs(form, "env", () if server is None else server.env_names)}
     body |= {"url": form["url"].strip(), "oauth": _oauth(form)}
     body["headers"] = _pairs(form, "headers", () if server is None else server.header_names)
@@ -109,9 +118,9 @@ def errors_of(refused: Refused) -> Mapping[str, str]:
     for pointer, reason in refused.fields.items():
         _, first, *rest = f"{pointer}/".split("/")
         place = ".".join(str(int(step) + 1) if step.isdecimal() else step for step in rest if step)
-        # What is wrong within `oauth` has a field of its own.
-        if first == "oauth" and place:
-            first, place = place.partition(".")[0], ""
+        # What is wrong within these has a field of its own.
+        if first in ("oauth", "sandbox") and place:
+            first, _, place = place.partition(".")
         found.setdefault(f"/{first}", sentence(f"{place}: {reason}" if place else reason))
     return found
 
@@ -130,19 +139,42 @@ def _oauth(form: Form) -> Any:
     return value
 
 
+def _sandbox(sandbox: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a sandbox."""
+    known = sandbox or {}
+    paths = {name: _lines(known.get(name, ())) for name in ("read", "write")}
+    return {"sandbox": sandbox is not None, "network": known.get("network", False), **paths}
+
+
+def _boxed_now(server: Server) -> dict[str, Any] | None:
+    if server.sandbox is None:
+        return None
+    return {
+        "network": server.sandbox.get("network", False),
+        **{n: list(server.sandbox.get(n, ())) for n in ("read", "write")},
+    }
+
+
+def _boxed(form: Form) -> dict[str, Any] | None:
+    """Return the sandbox that a form asks for."""
+    if "sandbox" not in form:
+        return None
+    return {"network": "network" in form, **{name: _args(form[name], name) for name in ("read", "write")}}
+
+
 def _lines(args: Sequence[str]) -> str:
     """Return arguments as text: a line for each, or JSON where that would be read as others."""
     text = "\n".join(args)
-    return text if _args(text, strict=False) == list(args) else msgspec.json.encode(list(args)).decode()
+    if not text.lstrip().startswith("[") and _args(text, "args") == list(args):
+        return text
+    return msgspec.json.encode(list(args)).decode()
 
 
-def _args(text: str, *, strict: bool = True) -> list[str] | None:
+def _args(text: str, field: str) -> list[str]:
     text = text.strip()
     if not text.startswith("["):
         return [line.strip() for line in text.split("\n") if line.strip()]
-    if not strict:
-        return None
-    listed: list[str] = _json(text, list[str], "args", 'begins with "[" and is no JSON list of texts')
+    listed: list[str] = _json(text, list[str], field, 'begins with "[" and is no JSON list of texts')
     return listed
 
 

@@ -5,6 +5,7 @@ Knows nothing of files, databases or connections. A change of configuration buil
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -217,8 +218,8 @@ class Principal(Struct, frozen=True):
     ``address`` is that of a stranger, where it is known: of what strangers share, each address has a part.
 
     ``grant`` is what let them in: what an access token is of, or which text of a key, which may be rotated, it was.
-    The rest is of those who came with an access token: its ``issuer``, empty for ours, and its ``scopes``; ``None`` for
-    everybody else, of whom no scope is asked.
+    The rest is of those who came with an access token: its ``issuer``, empty for ours, when it ``expires``, in seconds
+    since 1970, and its ``scopes``; ``None`` for everybody else, of whom no scope is asked.
     """
 
     id: str
@@ -228,6 +229,7 @@ class Principal(Struct, frozen=True):
     user: str | None = None
     issuer: str = ""
     grant: str = ""
+    expires: float = math.inf
     scopes: frozenset[str] | None = None
 
     @property

@@ -1,10 +1,12 @@
 """Streams that clients keep open to hear of changes: the GET stream of legacy sessions, and modern ``listen``.
 
 Bounded in number, kept alive by comments, ended by the client's leaving, or its ceasing to read, by a newer stream of
-the same session (T-57), or by ``close`` when the process stops.
+the same session (T-57), by the end of the token that it was opened with, or by ``close`` when the process stops.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Final, Protocol
@@ -29,6 +31,8 @@ GRACE_SECONDS: Final = 1.0
 """How long a client may take to read the end of a stream that is ended from our side."""
 LASTS_SIGNED_IN: Final = 60.0
 """Seconds after which a stream of who is signed in ends: who opens the next one is asked whether they still are."""
+LASTS: Final = 7 * 86400.0
+"""Seconds after which any other stream with a token ends, unless that ends earlier, which ends the stream, too."""
 LEAST_SHARE: Final = 16
 """How many streams anybody may have where a quarter of all is less."""
 
@@ -54,14 +58,22 @@ class Streams:
             address of strangers.
         keepalive: Seconds of silence before a comment is sent.
         changed: Is told of one stream more, or of one less.
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, limit: int, keepalive: float, changed: Callable[[int], object] = uncounted) -> None:
+    def __init__(
+        self,
+        limit: int,
+        keepalive: float,
+        changed: Callable[[int], object] = uncounted,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         share = max(limit // 4, LEAST_SHARE)
         self._most = Most(limit, share, share, max(share // 4, LEAST_SHARE))
         self._shares = Shares()
         self._keepalive = keepalive
         self._changed = changed
+        self._clock = clock
         self._open: set[_Stream] = set()
         self._by_key: dict[bytes, _Stream] = {}
         self._closing = False
@@ -106,16 +118,12 @@ class Streams:
             self.end(key)
             self._by_key[key] = stream
         unsubscribe = subscribe(stream)
-        ending = None
-        if whose[1].signed_in:
-            ending = asyncio.get_running_loop().call_later(LASTS_SIGNED_IN, stream.end)
+        lasts = LASTS_SIGNED_IN if whose[1].signed_in else math.inf
         try:
-            await self._serve(stream, receive, send, b"".join(first), last)
+            await self._serve(stream, receive, send, b"".join(first), last, lasts)
         finally:
             if key is not None and self._by_key.get(key) is stream:
                 del self._by_key[key]
-            if ending is not None:
-                ending.cancel()
             unsubscribe()
 
     async def relay(
@@ -172,7 +180,12 @@ class Streams:
         if (stream := self._by_key.get(key)) is not None:
             stream.end()
 
-    async def _serve(self, stream: "_Stream", receive: Receive, send: Send, first: bytes, last: bytes) -> None:
+    async def _serve(
+        self, stream: "_Stream", receive: Receive, send: Send, first: bytes, last: bytes, lasts: float = math.inf
+    ) -> None:
+        if (expires := stream.whose[1].expires) != math.inf:
+            lasts = min(lasts, LASTS, expires - self._clock())
+        ending = None if lasts == math.inf else asyncio.get_running_loop().call_later(lasts, stream.end)
         self._open.add(stream)
         self._changed(1)
         watch = asyncio.create_task(_until_gone(receive, stream), name="watch client")
@@ -190,6 +203,8 @@ class Streams:
             # The client does not read. The response stays incomplete, on which the server closes the connection.
             pass
         finally:
+            if ending is not None:
+                ending.cancel()
             stream.end()
             watch.cancel()
             await asyncio.wait({watch})

@@ -10,7 +10,7 @@ from typing import Any, Final
 from metamcp_asgi.asgi.bearer import Rejected
 from metamcp_asgi.config.snapshot import OAuth, Principal
 
-__all__ = ["audiences_of", "foreign_principal", "own_principal"]
+__all__ = ["audiences_of", "foreign_principal", "is_id_token", "own_principal", "scopes_of"]
 
 _ID_TOKEN: Final = frozenset({"nonce", "at_hash", "c_hash"})
 """Claims of tokens that tell a client who signed in; such a token is for the client, not for us (RFC 8725 2.8)."""
@@ -21,6 +21,18 @@ def audiences_of(claims: Mapping[str, Any]) -> frozenset[str]:
     audience = claims.get("aud")
     found = audience if isinstance(audience, list) else [audience]
     return frozenset(each for each in found if isinstance(each, str))
+
+
+def is_id_token(claims: Mapping[str, Any]) -> bool:
+    """Tell whether a token has the claims of an ID token."""
+    return claims.get("typ") == "ID" or claims.get("token_use") == "id" or not _ID_TOKEN.isdisjoint(claims)
+
+
+def scopes_of(claims: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the scopes that a token names; ``None`` when it says nothing of scopes."""
+    if "scope" not in claims and "scp" not in claims:
+        return None
+    return _words(claims.get("scope")) | _words(claims.get("scp"))
 
 
 def own_principal(claims: Mapping[str, Any]) -> Principal:
@@ -42,6 +54,7 @@ def own_principal(claims: Mapping[str, Any]) -> Principal:
         name=name if isinstance(name, str) else "",
         user=identity if kind == "user" else None,
         grant=grant,
+        expires=float(claims["exp"]),
         scopes=frozenset(scope.split()),
     )
 
@@ -52,12 +65,12 @@ def foreign_principal(claims: Mapping[str, Any], oauth: OAuth) -> Principal:
     Raises:
         Rejected: It is of nobody, no access token, or of nobody who may use the endpoint (403).
     """
-    if claims.get("typ") == "ID" or claims.get("token_use") == "id" or not _ID_TOKEN.isdisjoint(claims):
+    if is_id_token(claims):
         raise Rejected(401, "invalid_token", "This is an ID token; an access token is needed")
     subject = _at(claims, oauth.principal_claim)
     if not isinstance(subject, str) or not subject:
         raise Rejected(401, "invalid_token", f"The access token has no claim {oauth.principal_claim}")
-    scopes = _words(claims.get("scope")) | _words(claims.get("scp"))
+    scopes = scopes_of(claims) or frozenset()
     if oauth.groups is not None:
         member = _words(_at(claims, oauth.groups_claim))
         given = [scopes for group, scopes in oauth.groups if group in member]
@@ -76,6 +89,7 @@ def foreign_principal(claims: Mapping[str, Any], oauth: OAuth) -> Principal:
         kind="user",
         name=next(each for each in names if isinstance(each, str) and each)[:200],
         issuer=oauth.issuer,
+        expires=float(claims["exp"]),
         scopes=frozenset(scopes),
     )
 

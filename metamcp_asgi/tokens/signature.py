@@ -1,5 +1,6 @@
 """One token against the keys of its issuer, by PyJWT; imported when the first token comes."""
 
+import math
 from typing import Any
 
 import jwt
@@ -47,7 +48,8 @@ async def verified(token: bytes, keys: KeySet, issuer: str | None) -> dict[str, 
             leeway=LEEWAY,
             options={"require": ["exp", "iss"], "verify_aud": False, "verify_exp": False},
         )
-        float(claims["exp"])
+        if not math.isfinite(float(claims["exp"])):
+            raise _invalid()
     except ExpiredSignatureError:
         raise Rejected(401, "invalid_token", "The access token has expired") from None
     except (PyJWTError, ValueError, TypeError, RecursionError):

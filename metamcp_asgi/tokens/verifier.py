@@ -31,7 +31,6 @@ class _Known(Struct, frozen=True):
     oauth: OAuth
     issuer: str
     audiences: frozenset[str]
-    expires: float
     principal: Principal
 
 
@@ -79,7 +78,7 @@ class Verifier:
             if len(self._known) >= MOST:
                 del self._known[next(iter(self._known))]
             self._known[place] = known
-        if known.expires <= self._clock():
+        if known.principal.expires <= self._clock():
             del self._known[place]
             raise Rejected(401, "invalid_token", "The access token has expired")
         accepted = self._accepted.get((endpoint.name, base)) or self._audiences(endpoint.name, base)
@@ -141,7 +140,7 @@ class Verifier:
             raise Rejected(401, "invalid_token", "There is no authorization server here")
         claims = await verified(token, keys, oauth.issuer or None)
         principal = foreign_principal(claims, oauth) if oauth.issuer else own_principal(claims)
-        return _Known(oauth, claims["iss"], audiences_of(claims), float(claims["exp"]), principal)
+        return _Known(oauth, claims["iss"], audiences_of(claims), principal)
 
     def _keyset(self, oauth: OAuth) -> Any:
         from metamcp_asgi.tokens.keyset import KeySet

@@ -1,5 +1,6 @@
 """Endpoints that take the tokens of somebody else's issuer, from a configuration file: no database, no people here."""
 
+import asyncio
 import base64
 import json
 import time
@@ -152,6 +153,39 @@ async def test_a_token_ends_when_it_expires_although_it_is_known(place: Place) -
         assert (await place.ask(token)).status_code == 401
     finally:
         known._clock = real
+
+
+async def test_a_stream_ends_with_the_token_that_it_was_opened_with(place: Place) -> None:
+    headers = {"Authorization": f"Bearer {place.issuer.token(place.url('plain'))}", "Accept": "text/event-stream"}
+    accepting = {**headers, "Accept": "application/json, text/event-stream"}
+
+    async def events(method: str, url: str, headers: dict[str, str], body: Any = None) -> str:
+        async with place.http.stream(method, url, headers=headers, json=body) as stream:
+            assert stream.status_code == 200
+            return (await stream.aread()).decode()
+
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    session = (await place.http.post(place.url("plain"), json=hello, headers=accepting)).headers["mcp-session-id"]
+    legacy = {**headers, "Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25"}
+    modern = {**accepting, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}
+    wanted = {"_meta": MODERN, "notifications": {"toolsListChanged": True}}
+    listen = {"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": wanted}
+    streams = place.gateway._legs.streams
+    # To the streams it is nearly over, so that it cannot end before they have begun.
+    real, streams._clock = streams._clock, lambda: time.time() + 299
+    try:
+        async with asyncio.timeout(30):
+            listened, *others = await asyncio.gather(
+                events("POST", place.url("plain"), modern, listen),
+                events("GET", place.url("plain"), legacy),
+                events("GET", place.url("plain").replace("/mcp", "/sse"), headers),
+            )
+    finally:
+        streams._clock = real
+    *_, last = [json.loads(line[6:]) for line in listened.splitlines() if line.startswith("data: ")]
+    assert (last["id"], last["result"]["resultType"]) == (7, "complete")
+    assert len(others) == 2
 
 
 async def test_a_key_that_the_issuer_made_later_is_found(place: Place) -> None:

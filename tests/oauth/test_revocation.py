@@ -1,6 +1,7 @@
 """What ends a token of ours before its time, and what does not."""
 
 import asyncio
+import time
 import uuid
 from datetime import timedelta
 
@@ -41,6 +42,15 @@ async def test_who_is_switched_off_is_out_at_once_and_so_are_their_streams(own: 
                 pass
     assert (await own.call("tools", token["access_token"])).status_code == 401
     assert (await own.refreshed(token["client_id"], token["refresh_token"])).status_code == 400
+
+
+async def test_a_stream_ends_when_its_token_expires(own: Home) -> None:
+    token = (await own.granted())["access_token"]
+    streams = own.gateway._legs.streams
+    streams._clock = lambda: time.time() + 3599  # nearly over, to the stream
+    async with asyncio.timeout(15):
+        listened = await own.call("tools", token, "subscriptions/listen", notifications={"toolsListChanged": True})
+    assert '"resultType":"complete"' in listened.text
 
 
 async def test_a_revoked_grant_ends_its_streams_and_no_other(own: Home) -> None:

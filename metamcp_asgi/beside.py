@@ -14,7 +14,7 @@ from metamcp_asgi.admin.inspection import INSPECT, inspection_site
 from metamcp_asgi.admin.pages.application import admin_pages
 from metamcp_asgi.admin.pages.desk import Desk
 from metamcp_asgi.aggregate.aggregator import Aggregator
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.bus.protocol import Bus
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.grants.book import Book
@@ -79,11 +79,13 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
     people = sign_in_sites(entrance, place, provider=provider, **guarded)
     recent = Recent(host.recording.lines, host.recording.history)
     registry = Registry(settings.registry_url, Guard(settings.outward_allowed))
-    counted = Buckets()  # for both: who is refused at the one has no more tries at the other
+    # For all: who is refused at one has no more tries at another, nor at another process.
+    counting = Counting(bus.take, settings.limits_without_redis)
     management = management_api(
         source.opened,
         host.aggregator,
         lambda: host.snapshot.keys,
+        counting,
         **guarded,
         sessions=sessions,
         max_body_bytes=settings.max_body_bytes,
@@ -91,21 +93,20 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
         app_url=settings.app_url,
         recent=recent,
         explored=registry,
-        counted=counted,
     )
-    desk = Desk(source.opened, host.aggregator, host.reload, recent, registry, counted)
+    desk = Desk(source.opened, host.aggregator, host.reload, recent, registry, counting)
     return {
         PREFIX: management,
         **people,
         **admin_pages(desk, sessions, place, **guarded),
         INSPECT: inspection_site(host.admitted, desk, lambda: host.snapshot, sessions, place, **guarded),
-        **_connecting(source, host, sessions, place, guarded),
-        **_authorizing(host, sessions, provider, guarded),
+        **_connecting(source, host, sessions, place, counting, guarded),
+        **_authorizing(host, sessions, provider, counting, guarded),
     }
 
 
 def _connecting(
-    source: StoreSource, host: Host, sessions: Sessions, place: Place, guarded: "_Guarded"
+    source: StoreSource, host: Host, sessions: Sessions, place: Place, counting: Counting, guarded: "_Guarded"
 ) -> Mapping[str, ASGIApp]:
     """Return the sites on which people connect servers, and give their grants a place."""
     grants, bus = host.grants, host.bus
@@ -121,11 +122,11 @@ def _connecting(
         KeyRing(host.settings.secret_keys),
         transform_localhost=host.settings.transform_localhost,
     )
-    return connect_sites(connecting, sessions, place, **guarded)
+    return connect_sites(connecting, sessions, place, counting, **guarded)
 
 
 def _authorizing(
-    host: Host, sessions: Sessions, provider: Provider | None, guarded: "_Guarded"
+    host: Host, sessions: Sessions, provider: Provider | None, counting: Counting, guarded: "_Guarded"
 ) -> Mapping[str, ASGIApp]:
     """Return the sites of our authorization server; none, where what it needs is not installed."""
     if not available():
@@ -140,6 +141,7 @@ def _authorizing(
         host.reload,
         secret_keys=settings.secret_keys,
         guard=Guard(settings.outward_allowed),
+        counting=counting,
         app_url=settings.app_url,
         provider=provider,
         **guarded,
@@ -153,7 +155,8 @@ def administrators(source: StoreSource, host: Host) -> Admits:
         source: The store.
         host: The gateway.
     """
-    access = Access(lambda: host.snapshot.keys, used=source.used)
+    counting = Counting(host.bus.take, host.settings.limits_without_redis)
+    access = Access(lambda: host.snapshot.keys, counting, used=source.used)
 
     async def refused(scope: Scope) -> tuple[int, str] | None:
         try:

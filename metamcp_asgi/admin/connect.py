@@ -1,7 +1,6 @@
 """The pages on which a person connects a server that asks for OAuth: what will happen, and what came of it."""
 
 import math
-import time
 import uuid
 from collections.abc import Collection
 from typing import Final
@@ -15,7 +14,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.asgi.answers import send_json
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.bus.protocol import BusUnavailable
 from metamcp_asgi.grants.connect import Connecting
 from metamcp_asgi.grants.fetch import GrantError
@@ -41,6 +40,7 @@ def connect_sites(
     connecting: Connecting,
     sessions: Sessions,
     place: Place,
+    counting: Counting,
     *,
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
@@ -51,10 +51,11 @@ def connect_sites(
         connecting: Gets grants from people.
         sessions: Who is signed in.
         place: Where the gateway is.
+        counting: Counts how often others are asked on somebody's word.
         hosts: ``Host`` values to answer, as for ``OriginGuard``.
         origins: ``Origin`` values to answer besides our own.
     """
-    pages = _Pages(connecting, place)
+    pages = _Pages(connecting, place, counting)
     routes = [
         Route(f"{CONNECT}/{{server}}", pages.connect, methods=["GET", "POST"]),
         Route(CALLBACK, pages.callback, methods=["GET"]),
@@ -75,17 +76,17 @@ class _Document:
 
 
 class _Pages:
-    def __init__(self, connecting: Connecting, place: Place) -> None:
+    def __init__(self, connecting: Connecting, place: Place, counting: Counting) -> None:
         self._connecting = connecting
         self._place = place
-        self._asked = Buckets()
+        self._counting = counting
 
     async def connect(self, request: Request) -> Response:
         """Say where the person will be sent, and send them there."""
         scope = request.scope
         server, own = _server(request.path_params["server"]), _own(request.query_params)
         who = person(scope).acting
-        self._count(who)
+        await self._count(who)
         if request.method == "POST":
             try:
                 departure = await self._connecting.depart(who, server, own=own)
@@ -117,7 +118,7 @@ class _Pages:
         """Take what the authorization server answered."""
         scope = request.scope
         browser = self._place.cookie(scope, _COOKIE) or ""
-        self._count(person(scope).acting)
+        await self._count(person(scope).acting)
         try:
             row = await self._connecting.arrive(person(scope).acting, browser, dict(request.query_params))
         except GrantError as error:
@@ -127,16 +128,14 @@ class _Pages:
         gone = self._place.set_cookie(scope, _COOKIE, "", 0)
         return render(scope, "admin/connected.html", fault="", server=row, headers=[gone])
 
-    def _count(self, who: Acting) -> None:
+    async def _count(self, who: Acting) -> None:
         """Count one time that others are asked on somebody's word.
 
         Raises:
             Fault: It is one too many (429).
         """
-        bucket, now = self._asked.get(who.id, PER_MINUTE, 60.0), time.monotonic()
-        if wait := bucket.wait(now):
+        if wait := await self._counting.wait("management", f"connect {who.id}", PER_MINUTE, 60.0):
             raise Fault(429, N_("Too many attempts. Try again later."), {"retry-after": str(math.ceil(wait))})
-        bucket.take(now)
 
 
 def _server(text: str) -> uuid.UUID:

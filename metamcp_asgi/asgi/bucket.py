@@ -144,3 +144,21 @@ class Counting:
             for bucket in buckets:
                 bucket.take(now)
         return empty, [bucket.debt(now) for bucket in buckets]
+
+    async def wait(self, group: str, name: str, max_rate: int, seconds: float) -> float:
+        """Take one from one bucket; return the seconds until there is one again, 0.0 if there was.
+
+        Args:
+            group: The bucket's group.
+            name: Its name.
+            max_rate: Its capacity.
+            seconds: The time in which it fills.
+        """
+        try:
+            empty, debts = await self(group, [(name, max_rate, seconds)])
+        except MetaMCPError:  # and ``when_away`` is ``refuse``
+            return 1.0
+        if empty < 0:
+            return 0.0
+        # Not 0.0, although it may be there by now: what was empty gave nothing.
+        return max(1e-3, Bucket.owing(max_rate, seconds, debts[0], 0.0).wait(0.0))

@@ -52,6 +52,7 @@ _HELP: Final[Mapping[str, str]] = {
     "sharing": "Who shares a session: auto, shared, principal, session or call.",
     "timeout": "Seconds of silence until a call has failed.",
     "title": "What people read.",
+    "token_exchange": "Whether it may exchange tokens of the OpenID provider, of whoever they are.",
     "type": "stdio, sse or streamable_http.  [default: told by command or URL]",
     "url": "Where the server is.",
     "version": "Its version in the registry.",

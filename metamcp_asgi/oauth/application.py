@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metamcp_asgi.asgi.answers import send_refusal
 from metamcp_asgi.asgi.auth import Access
 from metamcp_asgi.asgi.bearer import base_of
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.config.oauth import BASE_SCOPE
 from metamcp_asgi.config.snapshot import Snapshot
@@ -20,15 +21,18 @@ from metamcp_asgi.oauth.assertions import ID_JAG_PROFILE, Assertions
 from metamcp_asgi.oauth.authorize import Authorize
 from metamcp_asgi.oauth.clients import Clients
 from metamcp_asgi.oauth.documents import Documents
+from metamcp_asgi.oauth.exchange import Exchange
 from metamcp_asgi.oauth.grants import Grants
 from metamcp_asgi.oauth.metadata import GRANT_TYPES, JWT_BEARER, METHODS
 from metamcp_asgi.oauth.signing import Signing
 from metamcp_asgi.oauth.token import TokenEndpoints
+from metamcp_asgi.oauth.vouching import Vouching
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.signin.people import for_people
 from metamcp_asgi.signin.provider import Provider
 from metamcp_asgi.signin.sessions import Sessions
+from metamcp_asgi.store.services.oauth import TOKEN_EXCHANGE
 from metamcp_asgi.tokens.verifier import Verifier
 
 __all__ = ["authorization_server"]
@@ -44,6 +48,7 @@ def authorization_server(
     *,
     secret_keys: tuple[bytes, ...],
     guard: Guard,
+    counting: Counting,
     app_url: str | None = None,
     provider: Provider | None = None,
     hosts: Collection[str] | None = None,
@@ -58,8 +63,9 @@ def authorization_server(
         reload: Has the snapshot know what has just been written.
         secret_keys: Seal refresh tokens and what pages ask.
         guard: Where documents of clients may be.
+        counting: Counts what comes too often.
         app_url: Public URL of the gateway; ``None``: the one that a request came to.
-        provider: Where people sign in; its assertions are taken for grants. ``None``: nobody's are.
+        provider: Where people sign in; what it signed is taken for grants. ``None``: nothing is.
         hosts: ``Host`` values to answer, as for ``OriginGuard``.
         origins: ``Origin`` values to answer besides our own.
     """
@@ -70,8 +76,11 @@ def authorization_server(
     signing = Signing(store)
     verifier.own = signing.public
     verifier.closing.append(documents.aclose)
-    assertions = None if provider is None else Assertions(provider, store)
-    tokens = TokenEndpoints(clients, grants, assertions, signing, verifier, store, snapshot, reload, app_url)
+    readers: dict[str, Assertions | Exchange] = {}
+    if provider is not None:
+        readers[JWT_BEARER] = Assertions(Vouching(provider, store, what="assertion", error="invalid_grant"))
+        readers[TOKEN_EXCHANGE] = Exchange(Vouching(provider, store, what="subject token", error="invalid_request"))
+    tokens = TokenEndpoints(clients, grants, readers, signing, verifier, store, snapshot, reload, app_url, counting)
 
     async def published(request: Request) -> Response:
         body = msgspec.json.encode({"keys": list(await signing.public())})
@@ -89,7 +98,7 @@ def authorization_server(
         redirect_slashes=False,
         default=_nothing,
     )
-    authorize = Authorize(clients, grants, snapshot, keys, app_url)
+    authorize = Authorize(clients, grants, snapshot, keys, app_url, counting)
     page = for_people(
         Router([Route("/oauth/authorize", authorize.__call__, methods=["GET", "POST"])], redirect_slashes=False),
         sessions,
@@ -100,7 +109,7 @@ def authorization_server(
     )
     served = partial(_WhileWanted, snapshot=snapshot)
     guarded = served(OriginGuard(asked, hosts=hosts, origins=origins))
-    discovery = served(partial(_discovery, app_url, provider is not None))
+    discovery = served(partial(_discovery, app_url, tuple(readers)))
     return {
         "/oauth": guarded,
         "/oauth/authorize": served(page),
@@ -138,7 +147,7 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
     await send_refusal(scope, send, 404, {"error": "Not found", "message": "There is no authorization server here."})
 
 
-async def _discovery(app_url: str | None, vouched: bool, scope: Scope, receive: Receive, send: Send) -> None:
+async def _discovery(app_url: str | None, vouched: tuple[str, ...], scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with RFC 8414's document, which is OpenID Connect's, too, and names one issuer in either."""
     if scope["path"].removeprefix(scope.get("root_path", "")).count("/") > 2:  # of another issuer
         await _nothing(scope, receive, send)
@@ -156,7 +165,7 @@ async def _discovery(app_url: str | None, vouched: bool, scope: Scope, receive: 
         "scopes_supported": [BASE_SCOPE],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": [*GRANT_TYPES, *((JWT_BEARER,) if vouched else ())],
+        "grant_types_supported": [*GRANT_TYPES, *vouched],
         "token_endpoint_auth_methods_supported": list(METHODS),
         "revocation_endpoint_auth_methods_supported": list(METHODS),
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],

@@ -1,12 +1,10 @@
-"""How often somebody may try: token buckets of this process, as for wrong API keys."""
+"""How often somebody may try, as for wrong API keys; counted for all processes where they share buckets."""
 
 import math
-import time
-from collections.abc import Callable, Hashable
 
 from starlette.types import Scope
 
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.oauth.errors import OAuthError
 
 __all__ = ["Attempts", "address_of"]
@@ -16,25 +14,27 @@ class Attempts:
     """Counts what somebody does.
 
     Args:
+        counting: Has the buckets.
+        what: What is counted.
         per_minute: How often they may.
-        clock: Seconds, never going backwards.
     """
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, counting: Counting, what: str, per_minute: int) -> None:
+        self._counting = counting
+        self._what = what
         self._most = per_minute
-        self._clock = clock
-        self._buckets = Buckets()
 
-    def count(self, who: Hashable) -> None:
+    async def count(self, who: str) -> None:
         """Count an attempt.
+
+        Args:
+            who: Whose it is.
 
         Raises:
             OAuthError: It is one too many (429).
         """
-        bucket, now = self._buckets.get(who, self._most, 60.0), self._clock()
-        if wait := bucket.wait(now):
+        if wait := await self._counting.wait("oauth", f"{self._what} {who}", self._most, 60.0):
             raise OAuthError("too_many_requests", "too many attempts; try again later", 429, math.ceil(wait))
-        bucket.take(now)
 
 
 def address_of(scope: Scope) -> str:

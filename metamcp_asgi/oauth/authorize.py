@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metamcp_asgi.asgi.bearer import base_of
-from metamcp_asgi.config.oauth import BASE_SCOPE
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.oauth.attempts import Attempts
 from metamcp_asgi.oauth.clients import Clients
@@ -25,6 +25,7 @@ from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.grants import Grants, Wanted
 from metamcp_asgi.oauth.metadata import Client
 from metamcp_asgi.oauth.redirects import csp_source, is_loopback, matching, shown, with_query
+from metamcp_asgi.oauth.resources import audience_of, known_scopes
 from metamcp_asgi.pages.fault import Fault
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.i18n import N_
@@ -32,7 +33,7 @@ from metamcp_asgi.pages.render import redirect, render
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.signin.people import ask_to_sign_in, person, person_or_none
 
-__all__ = ["Authorize", "audience_of", "known_scopes", "scopes_within"]
+__all__ = ["Authorize"]
 
 PATIENCE: Final = 600.0
 """Seconds that a person may think."""
@@ -42,7 +43,6 @@ PER_MINUTE: Final = 60
 
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7636 4.2, of S256
 _LONGEST_STATE: Final = 2000
-_LEAVES: Final = ("", "mcp", "sse", "api")
 
 
 class _Asked(Struct, frozen=True, kw_only=True):
@@ -68,17 +68,24 @@ class Authorize:
         snapshot: Gives what is served at the time.
         keys: Seal what a page asks.
         app_url: Public URL of the gateway; ``None``: the one that a request came to.
+        counting: Counts what each person asks.
     """
 
     def __init__(
-        self, clients: Clients, grants: Grants, snapshot: Callable[[], Snapshot], keys: KeyRing, app_url: str | None
+        self,
+        clients: Clients,
+        grants: Grants,
+        snapshot: Callable[[], Snapshot],
+        keys: KeyRing,
+        app_url: str | None,
+        counting: Counting,
     ) -> None:
         self._clients = clients
         self._grants = grants
         self._snapshot = snapshot
         self._sealer = keys.sealer("a1", _Asked)
         self._app_url = app_url
-        self._attempts = Attempts(PER_MINUTE)
+        self._attempts = Attempts(counting, "consent", PER_MINUTE)
 
     async def __call__(self, request: Request) -> Response:
         """Ask, or take the answer."""
@@ -87,7 +94,7 @@ class Authorize:
         if person_or_none(request.scope) is None:
             return ask_to_sign_in(request.scope)
         try:
-            self._attempts.count(person(request.scope).id)
+            await self._attempts.count(str(person(request.scope).id))
             client, asked = await self._asked(request)
         except OAuthError as error:
             status = error.status if error.status == 429 else 400
@@ -161,69 +168,3 @@ class Authorize:
             audience=audience,
             challenge=query["code_challenge"],
         )
-
-
-def audience_of(snapshot: Snapshot, base: str, resources: list[str]) -> tuple[str, str]:
-    """Return what a token will be for, and the endpoint that it is for, empty for all (RFC 8707, dossier 4.2).
-
-    Args:
-        snapshot: What is served.
-        base: The public URL of the gateway.
-        resources: What the client named.
-
-    Raises:
-        OAuthError: There is no such resource here.
-    """
-    if len(set(resources)) > 1:
-        raise OAuthError("invalid_target", "one resource can be named at a time")
-    named = resources[0].rstrip("/") if resources else base
-    if named == base:
-        return f"{base}/", ""
-    place = named.removeprefix(f"{base}/metamcp/")
-    name, _, leaf = place.partition("/")
-    endpoint = snapshot.endpoints.get(name) if place != named and leaf in _LEAVES else None
-    if endpoint is None or endpoint.oauth is None or endpoint.oauth.issuer:
-        raise OAuthError("invalid_target", "resource is nothing for which this server issues tokens")
-    return named, name
-
-
-def known_scopes(snapshot: Snapshot, endpoint: str, wanted: str) -> list[str]:
-    """Return those of the scopes that are wanted that mean something; what an endpoint needs, if none does.
-
-    Args:
-        snapshot: What is served.
-        endpoint: What the token is for; empty for all.
-        wanted: The scopes that a client asks for.
-    """
-    known = {BASE_SCOPE: None}
-    least = dict(known)
-    for each in snapshot.endpoints.values():
-        if each.oauth is not None and not each.oauth.issuer and endpoint in ("", each.name):
-            known.update(dict.fromkeys(each.oauth.scopes))
-            if endpoint:
-                least = dict.fromkeys(each.oauth.scopes)
-            for _, scopes in each.oauth.tool_scopes:
-                known.update(dict.fromkeys(scopes))
-    return [scope for scope in dict.fromkeys(wanted.split()) if scope in known] or list(least)
-
-
-def scopes_within(snapshot: Snapshot, endpoint: str, allowed: str | None, wanted: str) -> str:
-    """Return the scopes of a token for which somebody else has said what it may have.
-
-    Args:
-        snapshot: What is served.
-        endpoint: What the token is for; empty for all.
-        allowed: The scopes that it may have; ``None``: nothing is said about that.
-        wanted: Those of them that the client asks for; empty for all.
-
-    Raises:
-        OAuthError: None is left that means something here.
-    """
-    if allowed is None:
-        return " ".join(known_scopes(snapshot, endpoint, wanted))
-    left = [each for each in allowed.split() if not wanted or each in wanted.split()]
-    # Without words, what an endpoint needs would be given, which nobody has allowed.
-    found = [each for each in known_scopes(snapshot, endpoint, " ".join(left)) if each in left]
-    if not found:
-        raise OAuthError("invalid_scope", "of the scopes that the assertion allows, none is wanted and known here")
-    return " ".join(found)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import unquote
 
+from msgspec.structs import replace
 from sqlalchemy import delete, func, select, update
 
 from metamcp_asgi.config.snapshot import digest_of
@@ -85,7 +86,7 @@ class Clients:
                 raise OAuthError("invalid_client", "this client has no secret, and must not send one", 401)
         elif not secret or not hmac.compare_digest(client.secret_digest, digest_of(secret)):
             raise OAuthError("invalid_client", "the client's secret is missing or wrong", 401)
-        return client
+        return replace(client, proven=client.secret_digest is not None)
 
     async def register(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Register a client by its own word, and return what it is told (RFC 7591).
@@ -149,6 +150,7 @@ def _client(row: OAuthClient) -> Client:
         redirect_uris=tuple(row.redirect_uris),
         grant_types=tuple(grants),
         secret_digest=row.secret_digest,
+        owned=row.owner_id is not None,
         acts=acts,
     )
 

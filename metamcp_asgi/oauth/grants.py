@@ -7,10 +7,11 @@ or an assertion is good once, whichever process it is shown to. Only a beginning
 import base64
 import hashlib
 import hmac
+import math
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ from metamcp_asgi.config.snapshot import digest_of
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client
 from metamcp_asgi.oauth.signing import LIFE
+from metamcp_asgi.oauth.vouching import Vouched
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.store.audit import Actor
 from metamcp_asgi.store.columns import now
@@ -56,14 +58,18 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class Granted(Struct, frozen=True, kw_only=True):
-    """A grant for which tokens are to be made; ``refresh`` is empty for a client that takes no refresh tokens."""
+    """A grant for which tokens are to be made; ``refresh`` is empty for a client that takes no refresh tokens.
+
+    ``until`` is when they must have ended, in seconds since 1970.
+    """
 
     id: str
     user: str
     client_id: str
     scope: str
     audience: str
-    refresh: str
+    refresh: str = ""
+    until: float = math.inf
 
 
 class _Refresh(Struct, frozen=True):
@@ -113,45 +119,50 @@ class Grants:
             )
         return code
 
-    async def vouched(
-        self, user: uuid.UUID, actor: Actor, client: Client, assertion: str, until: datetime, scope: str, audience: str
-    ) -> Granted:
+    async def vouched(self, user: User, client: Client, vouched: Vouched, scope: str, audience: str) -> Granted:
         """Return a grant for which the person's OpenID provider vouches; it has no refresh token.
+
+        What is good more than once gives the same grant again, so that it is told, listed and revoked once.
 
         Args:
             user: The person.
-            actor: The same, for the audit.
             client: Who is let act for them.
-            assertion: What the provider's assertion is known by, which is good once.
-            until: When the assertion ends.
+            vouched: What the provider says.
             scope: What the client may.
             audience: What the token is for.
 
         Raises:
-            OAuthError: The assertion was shown before.
+            OAuthError: It is good once and was shown before, or what was granted for it is revoked.
         """
+        same = () if vouched.once else (str(user.id), client.client_id, audience, scope)
         # No code that a client sends can be this text: forms with a NUL are refused.
-        digest = digest_of(f"\0{assertion}")
-        async with (await self._store()).write(actor) as tx:
+        digest = digest_of("\0".join(("", vouched.id, *same)))
+        async with (await self._store()).write(Actor(user.id, user.email)) as tx:
             await _forget(tx)
-            if await tx.find(OAuthGrant, code_digest=digest) is not None:
+            row = await tx.find(OAuthGrant, code_digest=digest)
+            if row is not None and vouched.once:
                 raise OAuthError("invalid_grant", "the assertion was used before")
-            row = await tx.add(
-                OAuthGrant(
-                    user_id=user,
-                    client_id=client.client_id,
-                    name=client.name,
-                    scope=scope,
-                    audience=audience,
-                    redirect_uri="",
-                    code_digest=digest,
-                    code_challenge="",
-                    redeemed_at=now(),
-                    expires_at=max(until, now() + timedelta(seconds=LIFE)),
+            if row is not None and row.revoked_at is not None:
+                raise OAuthError("invalid_request", "what was granted for the subject token is revoked")
+            if row is None:
+                remembered = max(vouched.until, now() + timedelta(seconds=LIFE)) if vouched.once else vouched.until
+                row = await tx.add(
+                    OAuthGrant(
+                        user_id=user.id,
+                        client_id=client.client_id,
+                        name=client.name,
+                        scope=scope,
+                        audience=audience,
+                        redirect_uri="",
+                        code_digest=digest,
+                        code_challenge="",
+                        redeemed_at=now(),
+                        expires_at=remembered,
+                    )
                 )
-            )
+        until = math.inf if vouched.once else vouched.until.timestamp()
         return Granted(
-            id=str(row.id), user=str(user), client_id=client.client_id, scope=scope, audience=audience, refresh=""
+            id=str(row.id), user=str(user.id), client_id=client.client_id, scope=scope, audience=audience, until=until
         )
 
     async def redeem(self, client: Client, code: str, verifier: str, redirect_uri: str, resource: str) -> Granted:

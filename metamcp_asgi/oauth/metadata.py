@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.redirects import fault_of_redirect
+from metamcp_asgi.store.services.oauth import TOKEN_EXCHANGE
 
 __all__ = ["GRANT_TYPES", "JWT_BEARER", "METHODS", "Client", "ClientMetadata", "read_metadata"]
 
@@ -39,8 +40,9 @@ class ClientMetadata(Struct, frozen=True, kw_only=True):
 class Client(Struct, frozen=True, kw_only=True):
     """A client as it is known here.
 
-    ``document`` is the host of the document that describes it, if one does. ``acts`` says whether it may act for its
-    owner by itself, which only one that somebody made may.
+    ``document`` is the host of the document that describes it, if one does. ``owned`` says whether somebody made it,
+    ``acts`` whether it may act for its owner by itself, which only such a one may. ``proven`` says whether it has shown
+    that it is the one that it says.
     """
 
     client_id: str
@@ -49,7 +51,9 @@ class Client(Struct, frozen=True, kw_only=True):
     grant_types: tuple[str, ...]
     secret_digest: bytes | None = None
     document: str = ""
+    owned: bool = False
     acts: bool = False
+    proven: bool = False
 
 
 def read_metadata(given: Mapping[str, Any], method: str) -> ClientMetadata:
@@ -71,7 +75,7 @@ def read_metadata(given: Mapping[str, Any], method: str) -> ClientMetadata:
         if fault := fault_of_redirect(uri):
             raise OAuthError("invalid_redirect_uri", f"a redirect URI {fault}")
     grants = _texts(given, "grant_types", ("authorization_code", "refresh_token"))
-    grants = tuple(each for each in grants if each in (*GRANT_TYPES, JWT_BEARER))
+    grants = tuple(each for each in grants if each in (*GRANT_TYPES, JWT_BEARER, TOKEN_EXCHANGE))
     if not grants:
         raise OAuthError("invalid_client_metadata", f"grant_types may be {', '.join(GRANT_TYPES)}")
     if "code" not in _texts(given, "response_types", ("code",)) and "authorization_code" in grants:

@@ -6,6 +6,7 @@ token lives. Knows nothing of grants.
 
 import asyncio
 import json
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from metamcp_asgi.store.transaction import Reader
 __all__ = ["LIFE", "Signing"]
 
 LIFE: Final = 3600
-"""Seconds that an access token is good; MetaMCP's."""
+"""Seconds that an access token is good at most; MetaMCP's."""
 
 MONTH: Final = timedelta(days=30)
 TOLD: Final = timedelta(days=1)
@@ -46,18 +47,20 @@ class Signing:
         self._making = asyncio.Lock()
         self._current: tuple[str, EllipticCurvePrivateKey, float] | None = None
 
-    async def token(self, claims: Mapping[str, Any]) -> str:
-        """Return a signed token.
+    async def token(self, claims: Mapping[str, Any], until: float = math.inf) -> tuple[str, int]:
+        """Return a signed token, and the seconds that it is good.
 
         Args:
             claims: What it says; its times and its id are added.
+            until: When it must have ended at the latest, in seconds since 1970.
         """
         import jwt  # of all that is imported for a gateway to start, nobody needs it before the first token
 
         kid, private = await self._key()
         issued = int(time.time())
-        said = {**claims, "iat": issued, "exp": issued + LIFE, "jti": secrets.token_urlsafe(16)}
-        return jwt.encode(said, private, "ES256", headers={"kid": kid, "typ": "at+jwt"})
+        life = LIFE if until > issued + LIFE else max(0, int(until) - issued)
+        said = {**claims, "iat": issued, "exp": issued + life, "jti": secrets.token_urlsafe(16)}
+        return jwt.encode(said, private, "ES256", headers={"kid": kid, "typ": "at+jwt"}), life
 
     async def public(self) -> Sequence[Mapping[str, Any]]:
         """Return the public halves of all keys with which a token that is good may be signed."""

@@ -12,17 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metamcp_asgi.asgi.bearer import Rejected, base_of
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.oauth.assertions import Assertions
 from metamcp_asgi.oauth.attempts import Attempts, address_of
-from metamcp_asgi.oauth.authorize import audience_of, known_scopes, scopes_within
 from metamcp_asgi.oauth.bodies import form_in, json_in
 from metamcp_asgi.oauth.clients import Clients
 from metamcp_asgi.oauth.errors import OAuthError
+from metamcp_asgi.oauth.exchange import ACCESS_TOKEN, Exchange
 from metamcp_asgi.oauth.grants import Granted, Grants
-from metamcp_asgi.oauth.metadata import GRANT_TYPES, JWT_BEARER, Client
-from metamcp_asgi.oauth.signing import LIFE, Signing
-from metamcp_asgi.store.audit import Actor
+from metamcp_asgi.oauth.metadata import GRANT_TYPES, Client
+from metamcp_asgi.oauth.resources import audience_of, known_scopes, scopes_within
+from metamcp_asgi.oauth.signing import Signing
 from metamcp_asgi.store.models import User
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.tokens.verifier import Verifier
@@ -34,6 +35,9 @@ WRONG_PER_MINUTE: Final = 20
 
 REGISTRATIONS_PER_MINUTE: Final = 20
 
+VOUCHED_PER_MINUTE: Final = 600
+"""Good assertions and subject tokens of one client; each is a transaction that writes."""
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -43,38 +47,41 @@ class TokenEndpoints:
     Args:
         clients: Knows the clients.
         grants: Knows what they were granted.
-        assertions: Reads what the OpenID provider vouches for; ``None``: there is none.
+        readers: Read what the OpenID provider vouches for, by their grant types; empty: there is none.
         signing: Signs access tokens.
         verifier: Verifies them.
         store: Gives the open store.
         snapshot: Gives what is served at the time.
         reload: Has the snapshot know what has just been written.
         app_url: Public URL of the gateway; ``None``: the one that a request came to.
+        counting: Counts what is wrong, and what comes too often.
     """
 
     def __init__(
         self,
         clients: Clients,
         grants: Grants,
-        assertions: Assertions | None,
+        readers: Mapping[str, Assertions | Exchange],
         signing: Signing,
         verifier: Verifier,
         store: Callable[[], Awaitable[Store]],
         snapshot: Callable[[], Snapshot],
         reload: Callable[[], Awaitable[Any]],
         app_url: str | None,
+        counting: Counting,
     ) -> None:
         self._clients = clients
         self._grants = grants
-        self._assertions = assertions
+        self._readers = readers
         self._signing = signing
         self._verifier = verifier
         self._store = store
         self._snapshot = snapshot
         self._reload = reload
         self._app_url = app_url
-        self._wrong = Attempts(WRONG_PER_MINUTE)
-        self._registrations = Attempts(REGISTRATIONS_PER_MINUTE)
+        self._wrong = Attempts(counting, "wrong", WRONG_PER_MINUTE)
+        self._registrations = Attempts(counting, "registration", REGISTRATIONS_PER_MINUTE)
+        self._vouchings = Attempts(counting, "vouched", VOUCHED_PER_MINUTE)
 
     async def token(self, request: Request) -> Response:
         """Answer ``POST /oauth/token``."""
@@ -96,7 +103,7 @@ class TokenEndpoints:
             )
             return _json({"message": text})
         try:
-            self._registrations.count(address_of(request.scope))
+            await self._registrations.count(address_of(request.scope))
             return _json(await self._clients.register(await json_in(request)), 201)
         except OAuthError as error:
             return _refused(error)
@@ -127,7 +134,7 @@ class TokenEndpoints:
         except OAuthError as error:
             # Only who is wrong is held up: many clients may share the address of a proxy.
             try:
-                self._wrong.count(address_of(request.scope))
+                await self._wrong.count(address_of(request.scope))
             except OAuthError as too_many:
                 return _refused(too_many)
             return _refused(error)
@@ -142,30 +149,37 @@ class TokenEndpoints:
             granted = await self._grants.refresh(client, form.get("refresh_token", ""), form.get("scope", ""), resource)
         elif kind == "client_credentials":
             return await self._itself(client, form, base)
-        elif kind == JWT_BEARER and self._assertions is not None:
-            granted = await self._vouched(self._assertions, client, form, base)
+        elif (reader := self._readers.get(kind)) is not None:
+            return await self._vouched(reader, client, form, base)
         else:
-            known = (*GRANT_TYPES, JWT_BEARER) if self._assertions is not None else GRANT_TYPES
-            raise OAuthError("unsupported_grant_type", f"grant_type may be {', '.join(known)}")
+            text = f"grant_type may be {', '.join((*GRANT_TYPES, *self._readers))}"
+            raise OAuthError("unsupported_grant_type", text)
         return await self._issued(base, f"user:{granted.user}", granted)
 
-    async def _vouched(self, assertions: Assertions, client: Client, form: Mapping[str, str], base: str) -> Granted:
-        """Return what the person's OpenID provider lets a client have, without anybody being asked (ID-JAG)."""
-        vouched = await assertions.read(form.get("assertion", ""), client, base)
+    async def _vouched(
+        self, reader: Assertions | Exchange, client: Client, form: Mapping[str, str], base: str
+    ) -> dict[str, Any]:
+        """Return what the person's OpenID provider lets a client have, without anybody being asked."""
+        vouched = await reader.read(form, client, base)
+        await self._vouchings.count(client.client_id)
         audience, endpoint = audience_of(self._snapshot(), base, [vouched.resource])
         wanted = form.get("resource", "").rstrip("/")
         if wanted and audience_of(self._snapshot(), base, [wanted])[0] != audience:
             raise OAuthError("invalid_target", "resource is not the one that the assertion is for")
         scope = scopes_within(self._snapshot(), endpoint, vouched.scope, form.get("scope", ""))
-        user = await assertions.person(vouched.known)
-        subject = f"user:{user.id}"
-        if subject not in self._snapshot().people:
+        user = await reader.vouching.person(vouched.known)
+        subject, owned = f"user:{user.id}", f"client:{client.client_id}"
+        if subject not in self._snapshot().people or (client.owned and owned not in self._snapshot().people):
             await self._reload()  # they are new here
-        if endpoint and endpoint not in self._snapshot().people.get(subject, ()):
+        people = self._snapshot().people
+        if client.owned and owned not in people:
+            raise OAuthError("unauthorized_client", "the owner of this client is disabled")
+        if endpoint and endpoint not in people.get(subject, ()):
             raise OAuthError("invalid_target", f"the person may not use endpoint {endpoint}; it is somebody else's")
-        actor = Actor(user.id, user.email)
         await self._clients.used(client.client_id)
-        return await self._grants.vouched(user.id, actor, client, vouched.id, vouched.until, scope, audience)
+        granted = await self._grants.vouched(user, client, vouched, scope, audience)
+        issued = await self._issued(base, subject, granted)
+        return issued if vouched.once else {**issued, "issued_token_type": ACCESS_TOKEN}
 
     async def _itself(self, client: Client, form: Mapping[str, str], base: str) -> dict[str, Any]:
         """Return a token with which a client acts for its owner by itself."""
@@ -174,7 +188,7 @@ class TokenEndpoints:
         resource = form.get("resource", "")
         audience, endpoint = audience_of(self._snapshot(), base, [resource] if resource else [])
         scope = " ".join(known_scopes(self._snapshot(), endpoint, form.get("scope", "")))
-        granted = Granted(id="", user="", client_id=client.client_id, scope=scope, audience=audience, refresh="")
+        granted = Granted(id="", user="", client_id=client.client_id, scope=scope, audience=audience)
         return await self._issued(base, f"client:{client.client_id}", granted)
 
     async def _issued(self, base: str, subject: str, granted: Granted) -> dict[str, Any]:
@@ -188,12 +202,8 @@ class TokenEndpoints:
             "scope": granted.scope,
             **({"gid": granted.id} if granted.id else {}),
         }
-        answer = {
-            "access_token": await self._signing.token(claims),
-            "token_type": "Bearer",
-            "expires_in": LIFE,
-            "scope": granted.scope,
-        }
+        token, life = await self._signing.token(claims, granted.until)
+        answer = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": granted.scope}
         return answer | ({"refresh_token": granted.refresh} if granted.refresh else {})
 
     async def _revoke(self, request: Request, form: Mapping[str, str], client: Client) -> dict[str, Any]:

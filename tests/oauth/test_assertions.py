@@ -1,91 +1,29 @@
 """Enterprise-managed authorization: the OpenID provider's assertion (ID-JAG) instead of a person who is asked."""
 
 import asyncio
-import os
-import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any
-from unittest.mock import patch
 
 import httpx2
 import jwt
 import pytest
-import pytest_asyncio
 from mcp import Client
 from mcp.client.auth.extensions.identity_assertion import IdentityAssertionOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 
 from metamcp_asgi import Gateway
 from metamcp_asgi.settings import Settings
-from metamcp_asgi.store.models import Identity, User
 from metamcp_asgi.store.policy import COMMAND_LINE
-from metamcp_asgi.store.repository import SYSTEM
 from metamcp_asgi.store.services import oauth, users
 from metamcp_asgi.store.services.inputs import UserChanges
 from tests.databases import SECRET
 from tests.gateway.running import served
-from tests.oauth.home import ADA, JSON, MEL, Home, home
+from tests.oauth.company import JWT_BEARER, TYPED, Company, stranger
+from tests.oauth.home import ADA, MEL
 from tests.oauth.issuer import Issuer
 from tests.oauth.test_clients import Kept
-from tests.serving import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-TYPED = {"typ": "oauth-id-jag+jwt"}
-
-
-class Company:
-    """A gateway whose people sign in at a provider, and a client that the provider knows; Ada is ``a-1`` there."""
-
-    def __init__(self, gateway: Home, issuer: Issuer, client: JSON) -> None:
-        self.home, self.issuer, self.client = gateway, issuer, client
-
-    def assertion(self, kid: str | None = None, headers: JSON | None = None, **claims: Any) -> str:
-        said = {
-            "sub": "a-1",
-            "client_id": self.client["client_id"],
-            "resource": self.home.url_of("tools"),
-            "scope": "admin",
-            "iat": int(time.time()),
-            "jti": secrets.token_urlsafe(16),
-        }
-        return self.issuer.token(claims.pop("aud", self.home.origin), kid, headers or TYPED, **{**said, **claims})
-
-    async def show(
-        self, assertion: str, client: JSON | None = None, http: httpx2.AsyncClient | None = None, **more: str
-    ) -> httpx2.Response:
-        client = client or self.client
-        form = {"grant_type": JWT_BEARER, "assertion": assertion, "client_id": client["client_id"], **more}
-        if "client_secret" in client:
-            form["client_secret"] = client["client_secret"]
-        return await (http or self.home.http).post("/oauth/token", data=form)
-
-    async def link(self, email: str, subject: str) -> uuid.UUID:
-        async with (await self.home.store()).write(SYSTEM) as tx:
-            user = await tx.find(User, email=email)
-            assert user is not None
-            await tx.add(Identity(issuer=self.issuer.url, subject=subject, user_id=user.id))
-            return user.id
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def company(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Company]:
-    issuer = Issuer()
-    async with serving(issuer) as provider:
-        issuer.url = provider.origin
-        variables = {
-            "OIDC_CLIENT_ID": "metamcp",
-            "OIDC_DISCOVERY_URL": f"{issuer.url}/.well-known/openid-configuration",
-        }
-        with patch.dict(os.environ, variables):
-            async with home(f"sqlite:///{tmp_path_factory.mktemp('jag')}/metamcp.db") as gateway:
-                client = await gateway.register(token_endpoint_auth_method="client_secret_post")
-                found = Company(gateway, issuer, client)
-                await found.link(ADA, "a-1")
-                yield found
 
 
 async def test_the_metadata_says_that_assertions_are_taken_where_there_is_a_provider(company: Company) -> None:
@@ -186,12 +124,6 @@ async def test_whom_nobody_knows_is_registered_only_where_single_sign_on_registe
     # Ada has a password, and nobody but she can say that this is she.
     answer = await company.show(company.assertion(sub="a-2", email=ADA, email_verified=True))
     assert "password" in answer.json()["error_description"]
-
-
-def stranger(company: Company, address: str) -> httpx2.AsyncClient:
-    """Returns a client at another address of this machine: each may be wrong 20 times a minute only."""
-    transport = httpx2.AsyncHTTPTransport(local_address=address)
-    return httpx2.AsyncClient(base_url=company.home.origin, transport=transport, timeout=20)
 
 
 async def test_what_is_wrong_with_an_assertion_is_refused_and_said(company: Company) -> None:

@@ -6,7 +6,6 @@ client. What the caller may do is the policy's; here is only what may be asked o
 
 import hmac
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NoReturn
@@ -16,7 +15,7 @@ from starlette.types import Scope
 from metamcp_asgi.admin.api.operation import SECRETS, Ask, Parameter
 from metamcp_asgi.admin.api.problem import Fault, Problem, sentence
 from metamcp_asgi.asgi.auth import FAILURES_PER_MINUTE, key_in_headers
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.config.snapshot import Key, digest_of
 from metamcp_asgi.pages.forms import is_foreign
 from metamcp_asgi.signin.sessions import Sessions
@@ -38,7 +37,7 @@ class Access:
 
     Args:
         keys: Gives the keys of the present snapshot by their digests: enabled, not expired, of enabled owners.
-        clock: Seconds, never going backwards.
+        counting: Counts wrong keys.
         used: Called with the digest of each key that is let in.
         sessions: The sessions of people; ``None``: there are none.
     """
@@ -46,16 +45,15 @@ class Access:
     def __init__(
         self,
         keys: Callable[[], Mapping[bytes, Key]],
+        counting: Counting,
         *,
-        clock: Callable[[], float] = time.monotonic,
         used: Callable[[bytes], object] | None = None,
         sessions: Sessions | None = None,
     ) -> None:
         self._keys = keys
         self._sessions = sessions
         self._used = used
-        self._clock = clock
-        self._failures = Buckets()
+        self._counting = counting
 
     async def caller(self, store: Store, scope: Scope) -> Acting:
         """Return who asks.
@@ -77,11 +75,11 @@ class Access:
         digest = digest_of(presented)
         known = self._keys().get(digest)
         if known is None or not hmac.compare_digest(known.digest, digest):
-            self._failed(scope)
+            await self._failed(scope)
         async with store.read() as tx:
             key = await keys.of_digest(tx, digest)
             if key is None:  # deleted a moment ago
-                self._failed(scope)
+                await self._failed(scope)
             owner = None if key.owner_id is None else await tx.get(User, key.owner_id)
         try:
             acting = acting_key(key, owner, datetime.now(UTC))
@@ -103,14 +101,12 @@ class Access:
                 raise Problem(403, "With a session, X-CSRF-Token is required: the token of a page of this session.")
         return signed_in.acting
 
-    def _failed(self, scope: Scope) -> NoReturn:
+    async def _failed(self, scope: Scope) -> NoReturn:
         client = scope.get("client")
-        now = self._clock()
-        failures = self._failures.get(client[0] if client else "", FAILURES_PER_MINUTE, 60.0)
-        if wait := failures.wait(now):
+        name = f"failures {client[0] if client else ''}"
+        if wait := await self._counting.wait("management", name, FAILURES_PER_MINUTE, 60.0):
             headers = [(b"retry-after", b"%d" % math.ceil(wait))]
             raise Problem(429, "Too many failed attempts; try again later.", headers=headers)
-        failures.take(now)
         raise Problem(401, "The API key is not valid: unknown, disabled or expired.", headers=_CHALLENGE)
 
 

@@ -36,7 +36,7 @@ from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.api.routing import Answering, routed
 from metamcp_asgi.aggregate.aggregator import Aggregator
 from metamcp_asgi.asgi.auth import Access as Asked
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.config.snapshot import Key
 from metamcp_asgi.downstream.prepared import send_prepared
@@ -76,6 +76,7 @@ def management_api(
     store: Callable[[], Awaitable[Store]],
     aggregator: Aggregator,
     keys: Callable[[], Mapping[bytes, Key]],
+    counting: Counting,
     *,
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
@@ -85,7 +86,6 @@ def management_api(
     sessions: Sessions | None = None,
     recent: Recent | None = None,
     explored: Registry | None = None,
-    counted: Buckets | None = None,
 ) -> ASGIApp:
     """Return the application; serve it where the path begins with ``PREFIX``.
 
@@ -93,6 +93,7 @@ def management_api(
         store: Gives the open store.
         aggregator: What runs.
         keys: Gives the keys of the present snapshot by their digests.
+        counting: Counts wrong keys, and what has a limit.
         hosts: ``Host`` values to answer, as for ``OriginGuard``.
         origins: ``Origin`` values to answer besides our own.
         max_body_bytes: Size of a request's body, in bytes.
@@ -102,9 +103,8 @@ def management_api(
         sessions: The sessions of people, who may manage things, too.
         recent: What is kept of what happens.
         explored: The MCP registry in which servers are looked for.
-        counted: How often people did what has a limit.
     """
-    access = Access(keys, used=used, sessions=sessions)
+    access = Access(keys, counting, used=used, sessions=sessions)
 
     async def asked(scope: Scope) -> Ask:
         opened = await store()
@@ -117,7 +117,7 @@ def management_api(
             base=base,
             recent=recent,
             registry=explored,
-            counted=counted,
+            counting=counting,
         )
 
     app: ASGIApp = routed(OPERATIONS, asked, max_body_bytes)

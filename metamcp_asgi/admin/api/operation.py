@@ -7,7 +7,6 @@ condition (RFC 9110 13.1) and a page are; knows nothing of any object.
 import base64
 import math
 import re
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
@@ -18,7 +17,7 @@ from msgspec import Meta, Struct
 
 from metamcp_asgi.admin.api.problem import Fault, Problem
 from metamcp_asgi.aggregate.aggregator import Aggregator
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.lines.lines import Lines
 from metamcp_asgi.metrics.history import History
 from metamcp_asgi.registry.client import Registry
@@ -101,7 +100,7 @@ class Ask(Struct, frozen=True, kw_only=True):
         base: The path under which the API is mounted, as clients see it.
         recent: What is kept of what happens; there for what is ``running``.
         registry: The MCP registry in which servers are looked for; there for what is ``running``.
-        counted: How often people did what has a limit; ``None``: nobody counts, as on the command line.
+        counting: Counts what has a limit; ``None``: nobody does, as on the command line.
     """
 
     store: Store
@@ -114,9 +113,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     base: str = ""
     recent: Recent | None = None
     registry: Registry | None = None
-    counted: Buckets | None = None
+    counting: Counting | None = None
 
-    def count(self, what: str, most: int, seconds: float) -> None:
+    async def count(self, what: str, most: int, seconds: float) -> None:
         """Count one time that the caller does something.
 
         Args:
@@ -127,13 +126,11 @@ class Ask(Struct, frozen=True, kw_only=True):
         Raises:
             Problem: It is one too many (429).
         """
-        if self.counted is None:
+        if self.counting is None:
             return
-        bucket, now = self.counted.get((what, self.caller.id), most, seconds), time.monotonic()
-        if wait := bucket.wait(now):
+        if wait := await self.counting.wait("management", f"{what} {self.caller.id}", most, seconds):
             headers = [(b"retry-after", str(math.ceil(wait)).encode())]
             raise Problem(429, "Too many attempts. Try again later.", headers=headers)
-        bucket.take(now)
 
     @property
     def id(self) -> uuid.UUID:

@@ -122,7 +122,7 @@ class NewRegistryServer(Struct, frozen=True, kw_only=True, rename="camel", forbi
 
 
 async def _search(ask: Ask) -> Reply:
-    registry = _registry(ask)
+    registry = await _registry(ask)
     try:
         page = await registry.search(ask.search or "", after=ask.query["after"], limit=ask.limit)
     except RegistryFailed as error:
@@ -157,7 +157,7 @@ async def _add(ask: Ask, given: NewRegistryServer) -> Reply:
 
 
 async def _listed(ask: Ask, name: str, version: str) -> Listed:
-    registry = _registry(ask)
+    registry = await _registry(ask)
     try:
         listed = await registry.server(name, version)
     except RegistryFailed as error:
@@ -167,7 +167,7 @@ async def _listed(ask: Ask, name: str, version: str) -> Listed:
     return listed
 
 
-def _registry(ask: Ask) -> Registry:
+async def _registry(ask: Ask) -> Registry:
     """Return the registry, to be asked once.
 
     Raises:
@@ -175,7 +175,7 @@ def _registry(ask: Ask) -> Registry:
     """
     if ask.registry is None:
         raise Problem(501, "There is no registry here.")
-    ask.count("registry", PER_MINUTE, 60.0)
+    await ask.count("registry", PER_MINUTE, 60.0)
     return ask.registry
 
 

@@ -92,7 +92,7 @@ async def _update(ask: Ask, given: UserChanges) -> Reply:
 
 async def _set_password(ask: Ask, given: Password) -> Reply:
     if ask.caller.id == ask.id:
-        ask.count("password", *PASSWORD_TRIES)
+        await ask.count("password", *PASSWORD_TRIES)
     await users.set_password(
         ask.store, ask.caller, ask.id, given.password, current=given.current, session=given.session
     )

@@ -15,7 +15,7 @@ from metamcp_asgi.admin.api.body import Text, decode
 from metamcp_asgi.admin.api.operation import Ask, Operation, Recent, Reply, entity_tag
 from metamcp_asgi.admin.api.problem import Problem, problem_of
 from metamcp_asgi.aggregate.aggregator import Aggregator
-from metamcp_asgi.asgi.bucket import Buckets
+from metamcp_asgi.asgi.bucket import Counting
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.pages.fault import Fault
 from metamcp_asgi.registry.client import Registry
@@ -61,7 +61,7 @@ class Desk:
         reload: Has what runs know what has just been written.
         recent: What is kept of what happens.
         registry: The MCP registry in which servers are looked for.
-        counted: How often people did what has a limit.
+        counting: Counts what has a limit.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Desk:
         reload: Callable[[], Awaitable[object]],
         recent: Recent,
         registry: Registry,
-        counted: Buckets,
+        counting: Counting,
     ) -> None:
         self.store = store
         self.aggregator = aggregator
         self.reload = reload
         self.recent = recent
         self.registry = registry
-        self._counted = counted
+        self._counting = counting
 
     async def ask(
         self,
@@ -116,7 +116,7 @@ class Desk:
                 query=_query(operation, query or {}),
                 recent=self.recent,
                 registry=self.registry,
-                counted=self._counted,
+                counting=self._counting,
                 condition="*" if version is None else entity_tag(version).decode(),
             )
             return await operation.run(ask, *_given(operation, body))

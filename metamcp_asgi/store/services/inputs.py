@@ -194,10 +194,11 @@ class Rotation(_Input, frozen=True, kw_only=True):
 
 
 class NewOAuthClient(_Input, frozen=True, kw_only=True):
-    """A new OAuth client, which acts for its owner by itself."""
+    """A new OAuth client, which acts for its owner by itself; with ``token_exchange`` for others, by their tokens."""
 
     name: str
     owner_id: uuid.UUID | None | UnsetType = UNSET
+    token_exchange: bool = False
 
 
 class UserChanges(_Input, frozen=True, kw_only=True):

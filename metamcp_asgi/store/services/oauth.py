@@ -7,7 +7,7 @@ is an admin's to see and to remove. Knows nothing of the protocol.
 import secrets
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement
 
@@ -16,13 +16,16 @@ from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.errors import NotFound
 from metamcp_asgi.store.models import OAuthClient
 from metamcp_asgi.store.oauth_models import OAuthGrant
-from metamcp_asgi.store.policy import Acting, key_owner
+from metamcp_asgi.store.policy import Acting, check_admin, key_owner
 from metamcp_asgi.store.services.fragments import short_text
 from metamcp_asgi.store.services.inputs import Invalid, NewOAuthClient
 from metamcp_asgi.store.services.rows import check_owner, check_version, having
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["clients", "create_client", "delete_client", "grants", "revoke_grant"]
+__all__ = ["TOKEN_EXCHANGE", "clients", "create_client", "delete_client", "grants", "revoke_grant"]
+
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+"""RFC 8693."""
 
 
 async def clients(
@@ -47,20 +50,24 @@ async def create_client(tx: Writer, acting: Acting, new: NewOAuthClient) -> tupl
     """Make a client that acts for its owner by itself, and return it with its secret, which cannot be had again.
 
     Raises:
-        Forbidden: It would be for somebody else.
+        Forbidden: It would be for somebody else, or exchange tokens, and the caller is no admin.
         Invalid: A value is wrong, or it would be nobody's.
     """
     owner = key_owner(acting, new.owner_id)
     if owner is None:
         raise Invalid("ownerId", "must be a user, for whom the client acts")
     await check_owner(tx, owner)
+    grants = ["client_credentials"]
+    if new.token_exchange:
+        check_admin(acting, "clients that exchange tokens")
+        grants.append(TOKEN_EXCHANGE)
     secret = f"mcp_secret_{secrets.token_urlsafe(32)}"
     row = OAuthClient(
         client_id=f"mcp_client_{secrets.token_urlsafe(16)}",
         secret_digest=digest_of(secret),
         name=short_text("name", new.name),
         owner_id=owner,
-        attributes={"grant_types": ["client_credentials"], "token_endpoint_auth_method": "client_secret_basic"},
+        attributes={"grant_types": grants, "token_endpoint_auth_method": "client_secret_basic"},
     )
     return await tx.add(row), secret
 

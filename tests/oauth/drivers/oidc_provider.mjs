@@ -21,7 +21,7 @@ const provider = new Provider(issuer, {
     },
   ],
   pkce: { required: () => true },
-  scopes: ["openid", "offline_access", "mcp.use"],
+  scopes: ["openid", "offline_access", "mcp.use", "admin"],
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   extraTokenClaims: () => ({ groups: ["staff"] }),
   features: {
@@ -31,7 +31,7 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: (_, resource) => ({
-        scope: "mcp.use",
+        scope: "mcp.use admin",
         audience: resource,
         accessTokenFormat: "jwt",
         jwt: { sign: { alg: "RS256" } },

@@ -267,6 +267,10 @@ class Gateway:
         self.recording.lines.end()
         self._legs.streams.close()
 
+    def cut_short(self) -> None:
+        """Have calls that a server cancels from now on answered with an error; the time for their end is over."""
+        self.aggregator.over = True
+
     def apply(self, snapshot: Snapshot) -> None:
         """Serve another configuration from now on; calls in flight finish on the old one.
 

@@ -6,6 +6,7 @@ behind other servers both are the server's or nginx's matter.
 """
 
 import asyncio
+import select
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -70,19 +71,38 @@ def bounded(max_header_bytes: int, *, drain_seconds: float = 0.0) -> type[HttpTo
                 self.cycle.keep_alive = False
 
         def shutdown(self) -> None:
-            if drain_seconds and self._idle:
-                self._draining = True
-                self._unset_keepalive_if_required()
-                self.loop.call_later(drain_seconds, self._close_if_idle)
-            else:
+            if not drain_seconds:
                 super().shutdown()
+                return
+            self._draining = True
+            if self._idle:
+                self._linger()
+            elif not self.cycle.response_started:
+                self.cycle.keep_alive = False
+            # Else the head has promised a connection that stays: a request may be on its way once this one is answered.
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self._draining and self._idle:
+                self._linger()
 
         @property
         def _idle(self) -> bool:
             return self.cycle is None or self.cycle.response_complete
 
+        def _linger(self) -> None:
+            self._unset_keepalive_if_required()
+            self.loop.call_later(drain_seconds, self._close_if_idle)
+
         def _close_if_idle(self) -> None:
-            if self._idle:
+            if not self._idle or self.transport.is_closing():
+                return
+            # Timers come before what has arrived meanwhile: to close over an unread request would reset the connection.
+            unread = select.poll()
+            unread.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+            if unread.poll(0):
+                self._linger()
+            else:
                 self.transport.close()
 
         def _stop_timer(self) -> None:

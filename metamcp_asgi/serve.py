@@ -114,6 +114,9 @@ class GatewayServer(uvicorn.Server):
             notify("STOPPING=1")
         # uvicorn waits for every response to end, and these end only when asked to.
         self._gateway.close_streams()
+        # Just before uvicorn cancels what is left.
+        seconds = self.config.timeout_graceful_shutdown or 0
+        asyncio.get_running_loop().call_later(seconds, self._gateway.cut_short)
         await super().shutdown(sockets)
 
 

@@ -86,6 +86,8 @@ class Aggregator:
         self._instance = instance
         self._stale_seconds = stale_seconds
         self.catalogues: dict[str, Catalogue] = {}
+        self.over = False
+        """Whether calls that are cancelled are so because the process ends; their clients are told, not cut off."""
         self.renewal = Renewal(bus, lambda: self.catalogues)
         self._catalogue_of: dict[Server, Catalogue] = {}
         self._alone: set[str] = set()
@@ -178,6 +180,8 @@ class Aggregator:
             ending = ending_of(call, outcome)
         except BaseException as error:
             ending = ending_with(error)
+            if self.over and isinstance(error, asyncio.CancelledError):
+                return failures.cut_short(call)
             raise
         else:
             return outcome

@@ -36,7 +36,7 @@ from metamcp_asgi.protocol.jsonrpc import (
     Members,
     encode,
 )
-from metamcp_asgi.protocol.outcome import Cause, Failure, Outcome, Result, tool_error
+from metamcp_asgi.protocol.outcome import Failure, Outcome, Result, tool_error
 from metamcp_asgi.protocol.revisions import LISTS, TASK_METHODS, TASKS_OF_2025
 from metamcp_asgi.upstream.granted import AuthorizationNeeded
 from metamcp_asgi.upstream.request import OnLog, Request
@@ -73,7 +73,7 @@ async def dispatch(call: Call, running: Running, ways: Ways, *, private: bool) -
     if call.hops and (refused := _refused(call, running)):
         if call.method in LISTS:
             raise ProtocolError(INTERNAL_ERROR, refused)
-        return _told(call, refused, "refused")
+        return failures.told(call, refused, "refused")
     if call.method in LISTS:
         return await running.page(call, private=private)
     call.onward = running.hops if not call.hops else hops_of((*call.hops, running.node))
@@ -175,7 +175,7 @@ class _Content(Struct):
 
 def _broken(call: Call, error: UpstreamError) -> Outcome:
     logger.info("%s %s: %s", call.method, call.target, error, extra={"server": call.server})
-    return _told(call, str(error), "timeout" if isinstance(error, UpstreamTimeout) else "unavailable")
+    return failures.told(call, str(error), "timeout" if isinstance(error, UpstreamTimeout) else "unavailable")
 
 
 def _sent(ways: Ways, call: Call, route: Route, send: Send) -> Awaitable[Outcome]:
@@ -200,7 +200,7 @@ async def _complete(call: Call, running: Running) -> Outcome:
         outcome = bounded(await found.server.send(request, call.affinity))
     except UpstreamError as error:
         logger.info("%s %s: %s", call.method, target, error)
-        return _told(call, str(error), "timeout" if isinstance(error, UpstreamTimeout) else "unavailable")
+        return failures.told(call, str(error), "timeout" if isinstance(error, UpstreamTimeout) else "unavailable")
     return failures.public(outcome, call) if isinstance(outcome, Failure) else outcome
 
 
@@ -256,7 +256,7 @@ def _not_found(call: Call, view: View) -> Outcome:
     if missing:
         reasons = "; ".join(f"server {name!r} {reason}" for name, reason in missing.items())
         text = f"{_NEEDS[call.method].capitalize()} {call.target} is not available now: {reasons}"
-        return _told(call, text, "unavailable")
+        return failures.told(call, text, "unavailable")
     return _unknown(call)
 
 
@@ -264,13 +264,6 @@ def _unknown(call: Call) -> Outcome:
     if call.method == "resources/read":
         return failures.not_found(call.target)
     return Failure(INVALID_PARAMS, f"Unknown {_NEEDS[call.method]}: {call.target}", cause="unknown")
-
-
-def _told(call: Call, text: str, cause: Cause) -> Outcome:
-    # A model can read and work around the one, a program has to handle the other.
-    if call.method == "tools/call":
-        return tool_error(text, cause)
-    return Failure(INTERNAL_ERROR, text, cause=cause)
 
 
 async def send(call: Call, route: Route) -> Outcome:

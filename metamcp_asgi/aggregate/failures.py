@@ -4,10 +4,16 @@ import uuid
 
 from metamcp_asgi.aggregate.call import Call
 from metamcp_asgi.aggregate.interaction.pages import URL_REQUIRED
-from metamcp_asgi.protocol.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, RESOURCE_NOT_FOUND
-from metamcp_asgi.protocol.outcome import Failure, internal
+from metamcp_asgi.protocol.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
+    RESOURCE_NOT_FOUND,
+)
+from metamcp_asgi.protocol.outcome import Cause, Failure, Outcome, internal, tool_error
 
-__all__ = ["not_found", "page_first", "public"]
+__all__ = ["cut_short", "not_found", "page_first", "public", "told"]
 
 
 def public(failure: Failure, call: Call) -> Failure:
@@ -31,6 +37,20 @@ def public(failure: Failure, call: Call) -> Failure:
     if code == METHOD_NOT_FOUND:
         return internal(f"The server does not implement {method}", failure)
     return failure
+
+
+def told(call: Call, text: str, cause: Cause) -> Outcome:
+    """Return what the gateway itself has to say in place of a result."""
+    # A model can read and work around the one, a program has to handle the other.
+    if call.method == "tools/call":
+        return tool_error(text, cause)
+    return Failure(INTERNAL_ERROR, text, cause=cause)
+
+
+def cut_short(call: Call) -> Outcome:
+    """Return what is told of a call that was not over when its process had to end."""
+    who = f"Server {call.server!r}" if call.server else "Nobody"
+    return told(call, f"The gateway was restarted. {who} had not answered in the time for that", "unavailable")
 
 
 def page_first(message: str, page: str) -> Failure:

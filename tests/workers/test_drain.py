@@ -1,10 +1,12 @@
 """What a process that is told to end does with connections on which no request is in flight."""
 
 import asyncio
+import os
+import time
 from typing import Any
 
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metamcp_asgi.http_server import bounded
 from tests.serving import Served, serving, until
@@ -53,3 +55,34 @@ async def test_without_a_request_the_connection_ends() -> None:
             end(served)
             assert await asyncio.wait_for(reader.read(), 15) == b""
             writer.close()
+
+
+async def test_a_response_that_promised_to_keep_the_connection_is_followed_by_one_more() -> None:
+    more = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"he", "more_body": True})
+        await more.wait()
+        await send({"type": "http.response.body", "body": b"re"})
+
+    async with serving(app, http=bounded(1 << 15, drain_seconds=60)) as served:
+        reader, writer = await connect(served)
+        writer.write(REQUEST)
+        assert b"connection: close" not in (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)).lower()
+        end(served)
+        more.set()
+        assert await asyncio.wait_for(reader.readexactly(4), 15) == b"here"
+        assert b"\r\nconnection: close\r\n" in await exchange(reader, writer)
+        assert await asyncio.wait_for(reader.read(), 15) == b""
+        writer.close()
+
+
+async def test_a_request_that_nobody_has_read_yet_is_answered() -> None:
+    async with serving(APP, http=bounded(1 << 15, drain_seconds=0.05)) as served:
+        reader, writer = await connect(served)
+        end(served)
+        os.write(writer.get_extra_info("socket").fileno(), REQUEST)
+        time.sleep(0.2)  # noqa: ASYNC251 - nothing runs meanwhile, so that the connection is to be closed first
+        assert b"HTTP/1.1 200" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
+        writer.close()

@@ -160,6 +160,27 @@ async def test_a_call_in_flight_finishes_although_its_process_is_to_end(
     assert server.count("tools/call") == 2
 
 
+async def test_who_waits_longer_than_the_time_for_the_end_is_told(
+    shared_redis: Redis, prefix: str, tmp_path: Path
+) -> None:
+    async def never(_: Seen) -> Any:
+        await asyncio.Event().wait()
+
+    servers = {kind: RawServer("modern", ("never",), {"tools/call": never}) for kind in ("one", "other")}
+    given: Any = {"redis": shared_redis, "prefix": prefix, "folder": tmp_path, "shutdown_seconds": 1}
+    async with workers_over(servers, **given) as workers:
+        client = workers.client()
+        legacy = asyncio.create_task((await client.session()).call("one__never"))
+        modern = await client.start("tools/call", {"name": "other__never"})
+        await until(lambda: all(server.count("tools/call") for server in servers.values()))
+        workers.reload()
+        for answer in (legacy, modern.answer()):
+            result = (await asyncio.wait_for(answer, 15)).result()
+            assert result["isError"]
+            assert "The gateway was restarted" in result["content"][0]["text"]
+    assert "Traceback" not in workers.program.output()
+
+
 class Asking:
     """A legacy server with one tool that asks, and what became of its questions; it goes on when ``release`` is set."""
 

@@ -65,7 +65,7 @@ class Legs:
         modern = ModernLeg(aggregator, streams, silence, baggage=baggage, drives=drives)
         sse = HTTPWithSSE(aggregator, requests, subscriptions, keys, streams, intake, bus)
         self.leaves: dict[str, ASGIApp] = {
-            "mcp": MCPEndpoint(modern, legacy, intake, streams=not stateless),
+            "mcp": MCPEndpoint(modern, legacy, intake, streams=not stateless).__call__,
             "sse": no_sse if stateless else sse.stream,
             "message": no_sse if stateless else sse.message,
             "api": OpenAPI(aggregator, app_url=settings.app_url, **bounds),

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -143,7 +144,7 @@ class RateLimit:
             empty, client, bucket, now = self._take_here(limited, scope)
         headers = _headers(limited, client, bucket, now)
         if empty is None:
-            await self.app(scope, receive, _Stamp(send, headers))
+            await self.app(scope, receive, partial(_stamp, send, headers))
         elif empty is client and client_limit is not None:
             said = f"Rate limit exceeded: {client_limit.max_rate} requests per {client_limit.seconds:g} second/s"
             await self._refuse(scope, send, 429, {"error": said}, empty.wait(now), headers)
@@ -208,19 +209,11 @@ class RateLimit:
         await send_refusal(scope, send, status, body, headers)
 
 
-class _Stamp:
-    """Adds the headers to an answer, in a copy: applications may use one prepared message for many answers."""
-
-    __slots__ = ("_headers", "_send")
-
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        self._send = send
-        self._headers = headers
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
-        return self._send(message)
+def _stamp(send: Send, headers: list[tuple[bytes, bytes]], message: Message) -> Awaitable[None]:
+    """Add the headers to an answer, in a copy: applications may use one prepared message for many answers."""
+    if message["type"] == "http.response.start":
+        message = {**message, "headers": [*message.get("headers", ()), *headers]}
+    return send(message)
 
 
 def _headers(limited: _Limited, client: Bucket | None, bucket: Bucket | None, now: float) -> list[tuple[bytes, bytes]]:

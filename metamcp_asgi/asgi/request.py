@@ -9,6 +9,7 @@ import secrets
 from contextvars import ContextVar
 from typing import Final
 
+from msgspec import Struct
 from starlette.types import Scope
 
 __all__ = ["Ids", "Request", "current", "ids"]
@@ -20,37 +21,33 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _TRACE_PARENT: Final = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 
-class Request:
-    """One request.
+class Request(Struct):
+    """One request; ``scope`` is its scope, as long as it lasts."""
 
-    Args:
-        scope: Its scope.
-    """
+    scope: Scope | None
+    known: Ids | None = None
 
-    __slots__ = ("_ids", "_scope")
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope: Scope | None = scope
-        self._ids: Ids | None = None
+    def __repr__(self) -> str:
+        return "<Request>"  # its headers have credentials
 
     def ids(self) -> Ids | None:
         """Return its ids; ``None`` when it ended before anybody asked.
 
         The id is that of ``X-Request-Id``, as nginx makes it, or made up; the trace's is in ``traceparent``.
         """
-        if self._ids is None and self._scope is not None:
+        if self.known is None and self.scope is not None:
             own, trace = secrets.token_hex(8), ""
-            for name, value in self._scope["headers"]:
+            for name, value in self.scope["headers"]:
                 if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                     own = value.decode()
                 elif name == b"traceparent" and (parent := _TRACE_PARENT.fullmatch(value)) is not None:
                     trace = parent[1].decode()
-            self._ids = own, trace
-        return self._ids
+            self.known = own, trace
+        return self.known
 
     def end(self) -> None:
         """Let go of the headers."""
-        self._scope = None
+        self.scope = None
 
 
 current: Final[ContextVar[Request | None]] = ContextVar("metamcp.request", default=None)

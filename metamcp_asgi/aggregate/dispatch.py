@@ -86,7 +86,7 @@ async def dispatch(call: Call, running: Running, ways: Ways, *, private: bool) -
         if call.method in _ABOUT_TASKS:
             told = await ways.tasks.answer(call, running)
             return failures.public(told, call) if isinstance(told, Failure) else told
-        found = await _find(call, running)
+        found = _look_up(call, running.view) or await _find(call, running)
         if isinstance(found, Route):
             call.server = found.server.name
             if call.method != "resources/read":

@@ -7,7 +7,7 @@ whom to ask.
 import hmac
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -109,10 +109,14 @@ class Authenticate:
         query: bytes = scope.get("query_string", b"")
         if query:
             scope = hide_keys(scope)
+        credentials: list[tuple[bytes, bytes]] = []
+        headers: list[tuple[bytes, bytes]] = []
+        for header in scope["headers"]:
+            (credentials if header[0] in _CREDENTIALS else headers).append(header)
         if not access.api_key_auth and access.oauth is None:
             principal = _stranger(scope)
         else:
-            presented = token = key_in_headers(scope)
+            presented = token = _key_in(credentials)
             if presented is None and query and access.api_key_auth and access.query_param_auth:
                 presented = key_in(query)
             if presented is None:
@@ -124,8 +128,8 @@ class Authenticate:
                 if key.endpoints is not None and access.name not in key.endpoints:
                     message = f"This API key does not open endpoint {access.name}."
                     body = {"error": "Access denied", "message": message}
-                    headers = self._challenge(scope, access) if access.oauth is not None else ()
-                    await send_refusal(scope, send, 403, body, headers)
+                    challenges = self._challenge(scope, access) if access.oauth is not None else ()
+                    await send_refusal(scope, send, 403, body, challenges)
                     return
                 principal = key.principal
                 if self._used is not None:
@@ -138,7 +142,7 @@ class Authenticate:
                     return
         inner = {
             **scope,
-            "headers": [header for header in scope["headers"] if header[0] not in _CREDENTIALS],
+            "headers": headers,
             "metamcp.principal": principal,
         }
         if query:
@@ -241,8 +245,12 @@ def key_in_headers(scope: Scope) -> bytes | None:
     Args:
         scope: The request.
     """
+    return _key_in(scope["headers"])
+
+
+def _key_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     bearer: bytes | None = None
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-api-key":
             if value:
                 return bytes(value)

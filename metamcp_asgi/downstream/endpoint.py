@@ -4,6 +4,7 @@ The ladder of eras.md 2.1, written as a ladder. Whatever comes here has been rou
 layers outside; ``metamcp.endpoint`` and ``metamcp.principal`` are in the scope.
 """
 
+from collections.abc import Awaitable
 from typing import Final
 
 import msgspec
@@ -45,20 +46,19 @@ class MCPEndpoint:
         self._legacy = legacy
         self._intake = intake
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one HTTP request; a plain call, which costs no coroutine of its own."""
         endpoint: Endpoint = scope["metamcp.endpoint"]
         principal: Principal = scope.get("metamcp.principal", ANONYMOUS)
         headers = read_headers(scope["headers"])
-        if await self._intake.refuses(headers, send):
-            return
+        if self._intake.refuses(headers):
+            return self._intake.refuse(send)
         method = scope["method"]
         if method == "POST":
-            await self._post(endpoint, principal, headers, scope, receive, send)
-        elif method in ("GET", "DELETE"):
-            await self._without_body(method, endpoint, principal, headers, scope, receive, send)
-        else:
-            await _method_not_allowed(scope, send, b"POST, GET, DELETE")
+            return self._post(endpoint, principal, headers, scope, receive, send)
+        if method in ("GET", "DELETE"):
+            return self._without_body(method, endpoint, principal, headers, scope, receive, send)
+        return _method_not_allowed(scope, send, b"POST, GET, DELETE")
 
     async def _without_body(
         self,

@@ -26,12 +26,13 @@ class Intake:
         self._max_header_bytes = max_header_bytes
         self._max_depth = max_depth
 
-    async def refuses(self, headers: Headers, send: Send) -> bool:
-        """Answer a request whose headers are too large, and tell whether they are."""
-        if headers.size <= self._max_header_bytes:
-            return False
+    def refuses(self, headers: Headers) -> bool:
+        """Tell whether the headers of a request are too large."""
+        return headers.size > self._max_header_bytes
+
+    async def refuse(self, send: Send) -> None:
+        """Answer a request whose headers are too large."""
         await _refuse(send, 431, f"Request headers are larger than {self._max_header_bytes} bytes")
-        return True
 
     async def body(self, headers: Headers, receive: Receive, send: Send) -> bytes | None:
         """Return the body of a POST; or answer what is wrong with it, and return ``None``."""

@@ -4,7 +4,7 @@ The order in which a request can fail is the specification's and the conformance
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, TypeAlias
 
@@ -106,7 +106,7 @@ class ModernLeg:
         self._keepalive = keepalive
         self._watch_after = Delay(WATCH_AFTER)
 
-    async def handle(
+    def handle(
         self,
         endpoint: Endpoint,
         principal: Principal,
@@ -117,8 +117,8 @@ class ModernLeg:
         fields: Members | None,
         receive: Receive,
         send: Send,
-    ) -> None:
-        """Answer one POST.
+    ) -> Awaitable[None]:
+        """Answer one POST; a plain call, which costs no coroutine of its own.
 
         Args:
             endpoint: Where it came in.
@@ -135,19 +135,16 @@ class ModernLeg:
             _check_accept(headers)
             if request_id is None:
                 _check_notification(headers)
-                await send_empty(send, 202)
-                return
+                return send_empty(send, 202)
             call, declared = _read(endpoint, principal, headers, method, params, fields, baggage=self._baggage)
         except NotAcceptable as error:
-            await send_message(send, 406, jsonrpc.error_response(request_id, INVALID_REQUEST, str(error)))
+            return send_message(send, 406, jsonrpc.error_response(request_id, INVALID_REQUEST, str(error)))
         except ProtocolError as error:
             status = 400 if error.code == INVALID_PARAMS else _STATUS.get(error.code, 200)
-            await send_message(send, status, jsonrpc.error_response(request_id, error.code, error.message, error.data))
-        else:
-            if method == "subscriptions/listen":
-                await serve_listen(self._aggregator, self._streams, call, request_id, receive, send)
-            else:
-                await self._serve(call, request_id, declared, receive, send)
+            return send_message(send, status, jsonrpc.error_response(request_id, error.code, error.message, error.data))
+        if method == "subscriptions/listen":
+            return serve_listen(self._aggregator, self._streams, call, request_id, receive, send)
+        return self._serve(call, request_id, declared, receive, send)
 
     async def _serve(self, call: Call, request_id: RequestId, declared: Raw, receive: Receive, send: Send) -> None:
         reply = Reply(send, self._keepalive)

@@ -145,7 +145,8 @@ class HTTPWithSSE:
             await _method_not_allowed(scope, send, b"POST")
             return
         headers = read_headers(scope["headers"])
-        if await self._intake.refuses(headers, send):
+        if self._intake.refuses(headers):
+            await self._intake.refuse(send)
             return
         given = parse_qs(scope.get("query_string", b"")).get(b"sessionId", [])
         if len(given) != 1:

@@ -68,7 +68,8 @@ class StepUp:
                 tools = (rest.lstrip("/"),)
             elif scope["method"] == "POST":
                 headers = read_headers(scope["headers"])
-                if await self._intake.refuses(headers, send):
+                if self._intake.refuses(headers):
+                    await self._intake.refuse(send)
                     return
                 body = await self._intake.body(headers, receive, send)
                 if body is None:

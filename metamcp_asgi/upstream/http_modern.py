@@ -4,8 +4,8 @@ Every request is a POST of its own; to cancel it is to close its response (T-12,
 """
 
 import secrets
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
 
 from msgspec import UNSET
 
@@ -82,9 +82,9 @@ class ModernHTTP:
         """Whether the server can tell of changes; see ``Session``."""
         return self._listener.listening
 
-    async def send(self, request: Request) -> Outcome:
+    def send(self, request: Request) -> Coroutine[Any, Any, Outcome]:
         """Send a request and return its outcome; see ``Session.send``."""
-        return await self._send(request, request.on_event)
+        return self._send(request, request.on_event)
 
     async def watch(self, uris: frozenset[str]) -> Mapping[str, Failure]:
         """Be told of updates of exactly these resources; see ``Session.watch``."""

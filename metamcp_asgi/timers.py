@@ -41,16 +41,16 @@ class Delay:
 
     def call(self, callback: Callable[[], None]) -> "Delayed":
         """Have ``callback`` called; it must not raise."""
-        return _Call(self, callback)
+        delayed = _Call(callback)
+        self.start(delayed)
+        return delayed
 
-    def restart(self, delayed: "Delayed") -> None:
-        """Let the time of something begin, or begin anew."""
+    def start(self, delayed: "Delayed") -> None:
+        """Let the time of something begin that is not waiting."""
         loop = self._loop or self.loop
-        waiting = self.waiting
-        if delayed.due:
-            waiting.pop(delayed, None)
+        delayed.delay = self
         delayed.due = due = loop.time() + self._seconds
-        waiting[delayed] = None
+        self.waiting[delayed] = None
         if self._timer is None:
             self._timer = loop.call_at(due, self._call_due)
 
@@ -71,25 +71,19 @@ class Delay:
 
 
 class Delayed:
-    """Something that happens later, unless it is cancelled; its time begins when it is made.
+    """Something that happens later, unless it is cancelled; ``Delay.start`` lets its time begin.
 
     To be inherited by what would otherwise hold a timer that holds it: every call would leave such a cycle, with its
     task and its body, to the garbage collector.
-
-    Args:
-        delay: After what time.
     """
 
-    __slots__ = ("_delay", "due")
-
-    def __init__(self, delay: Delay) -> None:
-        self._delay = delay
-        self.due = 0.0
-        delay.restart(self)
+    __slots__ = ("delay", "due")
+    delay: Delay
+    due: float
 
     def cancel(self) -> None:
         """Do not let it happen; harmless when it has happened or was cancelled already."""
-        self._delay.waiting.pop(self, None)
+        self.delay.waiting.pop(self, None)
 
     def happen(self) -> None:
         """Do what is due; must not raise."""
@@ -99,8 +93,7 @@ class Delayed:
 class _Call(Delayed):
     __slots__ = ("_callback",)
 
-    def __init__(self, delay: Delay, callback: Callable[[], None]) -> None:
-        super().__init__(delay)
+    def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
 
     def happen(self) -> None:
@@ -126,16 +119,17 @@ class Deadline(Delayed):
     __slots__ = ("_cancelling", "_expired", "_paused", "_task")
 
     def __init__(self, delay: Delay) -> None:
-        super().__init__(delay)
         self._task = task = delay.current_task()
         self._cancelling = task.cancelling()
         self._expired = False
         self._paused = 0
+        delay.start(self)
 
     def restart(self) -> None:
         """Let the time begin anew, unless it is paused."""
         if not self._expired and not self._paused:
-            self._delay.restart(self)
+            self.cancel()
+            self.delay.start(self)
 
     def pause(self) -> None:
         """Let no time pass until as many calls of ``resume`` have come as of this."""

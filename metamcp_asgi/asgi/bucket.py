@@ -61,22 +61,19 @@ class Bucket:
         """Count one request, which ``wait`` admitted."""
         self._full_at = max(self._full_at, now) + self._interval
 
-    def left(self, now: float) -> int:
-        """Return how many requests would be admitted at ``now``."""
+    def left(self, now: float) -> tuple[int, float]:
+        """Return how many requests would be admitted at ``now``, and in how many seconds one more, 0.0 when full."""
         debt = self._full_at - now
-        return self._max_rate if debt <= 0 else max(0, int((self._seconds - debt) / self._interval + _SLACK))
+        if debt <= 0:
+            return self._max_rate, 0.0
+        interval = self._interval
+        left = int((self._seconds - debt) / interval + _SLACK)
+        rest = debt % interval
+        return max(0, left), rest if rest > interval * _SLACK else interval
 
     def debt(self, now: float) -> float:
         """Return the seconds until the bucket is full."""
         return max(0.0, self._full_at - now)
-
-    def next_unit(self, now: float) -> float:
-        """Return the seconds until one more request is left than at ``now``; 0.0 when the bucket is full."""
-        debt = self._full_at - now
-        if debt <= 0:
-            return 0.0
-        rest = debt % self._interval
-        return rest if rest > self._interval * _SLACK else self._interval
 
 
 class Buckets:

@@ -225,7 +225,8 @@ def _headers(limited: _Limited, client: Bucket | None, bucket: Bucket | None, no
 
 
 def _item(name: bytes, bucket: Bucket, now: float) -> bytes:
-    return b'"%s";r=%d;t=%d' % (name, bucket.left(now), math.ceil(bucket.next_unit(now)))
+    left, seconds = bucket.left(now)
+    return b'"%s";r=%d;t=%d' % (name, left, math.ceil(seconds))
 
 
 def _client(scope: Scope, limited: _Limited) -> Hashable:

@@ -209,12 +209,12 @@ class _Watch(Delayed):
     __slots__ = ("_receive", "_reply", "_serving", "_task", "gone")
 
     def __init__(self, receive: Receive, reply: Reply, delay: Delay) -> None:
-        super().__init__(delay)
         self.gone = False
         self._receive = receive
         self._reply = reply
         self._serving = delay.current_task()
         self._task: asyncio.Task[None] | None = None
+        delay.start(self)
 
     def stop(self) -> None:
         self.cancel()

@@ -5,7 +5,6 @@ the first notification makes it, or the time after which a silent connection wou
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
@@ -121,7 +120,7 @@ class Reply:
         self._receive = receive
         self._begin = record
         self._record: Record | None = None
-        self._queue: deque[bytes] = deque()
+        self._queue: list[bytes] = []
         self._pump: asyncio.Task[None] | None = None
         self._more: asyncio.Event | None = None
         self._done = False

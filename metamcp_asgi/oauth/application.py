@@ -18,12 +18,14 @@ from metamcp_asgi.asgi.origin import OriginGuard
 from metamcp_asgi.config.oauth import BASE_SCOPE
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.oauth.assertions import ID_JAG_PROFILE, Assertions
+from metamcp_asgi.oauth.attempts import Attempts
 from metamcp_asgi.oauth.authorize import Authorize
 from metamcp_asgi.oauth.clients import Clients
 from metamcp_asgi.oauth.documents import Documents
 from metamcp_asgi.oauth.exchange import Exchange
 from metamcp_asgi.oauth.grants import Grants
 from metamcp_asgi.oauth.metadata import GRANT_TYPES, JWT_BEARER, METHODS
+from metamcp_asgi.oauth.proofs import Proofs
 from metamcp_asgi.oauth.signing import Signing
 from metamcp_asgi.oauth.token import TokenEndpoints
 from metamcp_asgi.oauth.vouching import Vouching
@@ -38,6 +40,9 @@ from metamcp_asgi.tokens.verifier import Verifier
 __all__ = ["authorization_server"]
 
 _GUARDED: Final = Access(name="oauth")
+
+LOOKUPS_PER_MINUTE: Final = 20
+"""Documents and keys of clients for which one address has us ask others, without anybody having signed in."""
 
 
 def authorization_server(
@@ -71,11 +76,13 @@ def authorization_server(
     """
     store, keys = sessions.store, KeyRing(secret_keys)
     documents = Documents(guard)
-    clients = Clients(store, documents)
+    lookups = Attempts(counting, "looked up", LOOKUPS_PER_MINUTE)
+    proofs = Proofs(store, guard, lookups)
+    clients = Clients(store, documents, proofs, lookups)
     grants = Grants(store, keys, reload)
     signing = Signing(store)
     verifier.own = signing.public
-    verifier.closing.append(documents.aclose)
+    verifier.closing += (documents.aclose, proofs.aclose)
     readers: dict[str, Assertions | Exchange] = {}
     if provider is not None:
         readers[JWT_BEARER] = Assertions(Vouching(provider, store, what="assertion", error="invalid_grant"))
@@ -152,6 +159,8 @@ async def _discovery(app_url: str | None, vouched: tuple[str, ...], scope: Scope
     if scope["path"].removeprefix(scope.get("root_path", "")).count("/") > 2:  # of another issuer
         await _nothing(scope, receive, send)
         return
+    from metamcp_asgi.tokens.keyset import ALGORITHMS  # with PyJWT, which a gateway does not need to start
+
     base = base_of(scope, app_url)
     document = {
         "issuer": base,
@@ -168,7 +177,10 @@ async def _discovery(app_url: str | None, vouched: tuple[str, ...], scope: Scope
         "grant_types_supported": [*GRANT_TYPES, *vouched],
         "token_endpoint_auth_methods_supported": list(METHODS),
         "revocation_endpoint_auth_methods_supported": list(METHODS),
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "introspection_endpoint_auth_methods_supported": [each for each in METHODS if each != "none"],
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "client_id_metadata_document_supported": True,

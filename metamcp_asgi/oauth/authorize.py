@@ -57,6 +57,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
     scope: str
     audience: str
     challenge: str
+    keyed: bool
 
 
 class Authorize:
@@ -128,6 +129,7 @@ class Authorize:
             scope=asked.scope,
             audience=asked.audience,
             challenge=asked.challenge,
+            keyed=asked.keyed,
         )
         code = await self._grants.begin(me.id, me.acting, wanted)
         await self._clients.used(asked.client_id)
@@ -167,4 +169,5 @@ class Authorize:
             scope=" ".join(known_scopes(snapshot, endpoint, query.get("scope", ""))),
             audience=audience,
             challenge=query["code_challenge"],
+            keyed=client.keyed,
         )

@@ -1,4 +1,4 @@
-"""Who a client is: found by its id, registered by itself, or shown to be itself by its secret.
+"""Who a client is: found by its id, registered by itself, or shown to be itself by a secret or a key.
 
 Knows the store and documents. What a client may then have is not its matter.
 """
@@ -14,15 +14,19 @@ from urllib.parse import unquote
 
 from msgspec.structs import replace
 from sqlalchemy import delete, func, select, update
+from starlette.requests import Request
 
 from metamcp_asgi.config.snapshot import digest_of
+from metamcp_asgi.oauth.attempts import Attempts, address_of
 from metamcp_asgi.oauth.documents import Documents, is_document
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client, read_metadata
+from metamcp_asgi.oauth.proofs import PROOF, Proofs, client_in
 from metamcp_asgi.store.audit import Actor
 from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.models import OAuthClient
 from metamcp_asgi.store.repository import Store
+from metamcp_asgi.store.services.oauth import KEYED
 
 __all__ = ["Clients"]
 
@@ -41,11 +45,17 @@ class Clients:
     Args:
         store: Gives the open store.
         documents: The clients that are described by documents.
+        proofs: Checks those of clients that have keys.
+        lookups: Counts how often an address has us look for a document or keys.
     """
 
-    def __init__(self, store: Callable[[], Awaitable[Store]], documents: Documents) -> None:
+    def __init__(
+        self, store: Callable[[], Awaitable[Store]], documents: Documents, proofs: Proofs, lookups: Attempts
+    ) -> None:
         self._store = store
         self._documents = documents
+        self._proofs = proofs
+        self._lookups = lookups
 
     async def find(self, client_id: str) -> Client:
         """Return a client.
@@ -62,31 +72,54 @@ class Clients:
             raise OAuthError("invalid_client", "no client has this client_id; it has to register first", 401)
         return _client(row)
 
-    async def authenticated(self, headers: Mapping[str, str], form: Mapping[str, str]) -> Client:
-        """Return the client that makes a request, by ``Authorization: Basic`` or ``client_secret`` (RFC 6749 2.3.1).
+    async def authenticated(self, request: Request, form: Mapping[str, str], base: str) -> Client:
+        """Return the client that makes a request, by its secret (RFC 6749 2.3.1), its key (RFC 7523) or its word.
 
         Args:
-            headers: Those of the request, names in lower case.
+            request: The request.
             form: What it says.
+            base: Our issuer.
 
         Raises:
             OAuthError: It is not the one that it says (401).
         """
-        client_id, secret = _credentials(headers, form)
+        client_id, secret = _credentials(request.headers, form)
+        if "client_assertion" in form or "client_assertion_type" in form:
+            if secret or "authorization" in request.headers:
+                raise OAuthError("invalid_request", "a client authenticates in one way only")
+            return await self._by_key(form, client_id, base, address_of(request.scope))
         if not client_id:
             raise OAuthError("invalid_client", "client_id is missing", 401)
         if is_document(client_id):
-            # Its code or token was issued to this very id; there is nothing that the document could add.
+            # Its code or token was issued to this very id; there is nothing that the document could add. Of one that
+            # has keys, the grant knows that.
             return Client(
                 client_id=client_id, name="", redirect_uris=(), grant_types=("authorization_code", "refresh_token")
             )
         client = await self.find(client_id)
+        if client.keyed:
+            raise OAuthError("invalid_client", "this client must authenticate with its key (private_key_jwt)", 401)
         if client.secret_digest is None:
             if secret:
                 raise OAuthError("invalid_client", "this client has no secret, and must not send one", 401)
         elif not secret or not hmac.compare_digest(client.secret_digest, digest_of(secret)):
             raise OAuthError("invalid_client", "the client's secret is missing or wrong", 401)
         return replace(client, proven=client.secret_digest is not None)
+
+    async def _by_key(self, form: Mapping[str, str], client_id: str, base: str, address: str) -> Client:
+        if form.get("client_assertion_type") != PROOF:
+            raise OAuthError("invalid_client", f"client_assertion_type must be {PROOF}", 401)
+        proof = form.get("client_assertion", "")
+        named = client_in(proof)
+        if client_id and client_id != named:
+            raise OAuthError("invalid_client", "client_id is another than that of client_assertion", 401)
+        if is_document(named) and not self._documents.knows(named):
+            await self._lookups.count(address)  # nobody has signed in for this
+        client = await self.find(named)
+        if not client.keyed:
+            raise OAuthError("invalid_client", "this client has told no keys; it cannot use client_assertion", 401)
+        await self._proofs.check(proof, client, base, address)
+        return replace(client, proven=True)
 
     async def register(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Register a client by its own word, and return what it is told (RFC 7591).
@@ -100,7 +133,7 @@ class Clients:
         if "authorization_code" not in grants:
             raise OAuthError("invalid_client_metadata", "a client that registers itself needs authorization_code")
         client_id = f"mcp_client_{secrets.token_urlsafe(16)}"
-        secret = None if metadata.method == "none" else f"mcp_secret_{secrets.token_urlsafe(32)}"
+        secret = None if metadata.method in ("none", KEYED) else f"mcp_secret_{secrets.token_urlsafe(32)}"
         described: dict[str, Any] = {
             "grant_types": list(grants),
             "response_types": ["code"],
@@ -152,7 +185,7 @@ def _client(row: OAuthClient) -> Client:
         secret_digest=row.secret_digest,
         owned=row.owner_id is not None,
         acts=acts,
-    )
+    ).with_keys(row.attributes.get("token_endpoint_auth_method"), row.attributes)
 
 
 def _credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:

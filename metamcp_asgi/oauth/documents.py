@@ -14,6 +14,7 @@ from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client, read_metadata
 from metamcp_asgi.outward.guard import Guard
+from metamcp_asgi.store.services.oauth import KEYED
 
 __all__ = ["Documents", "is_document"]
 
@@ -46,6 +47,11 @@ class Documents:
         self._fetcher: Any = None
         self._kept: dict[str, tuple[float, Client]] = {}
 
+    def knows(self, url: str) -> bool:
+        """Tell whether a client can be returned without anybody being asked."""
+        kept = self._kept.get(url)
+        return kept is not None and kept[0] > self._clock()
+
     async def client(self, url: str) -> Client:
         """Return the client that a document describes.
 
@@ -55,9 +61,8 @@ class Documents:
         Raises:
             OAuthError: There is no such document, or it is not as it must be.
         """
-        kept = self._kept.get(url)
-        if kept is not None and kept[0] > self._clock():
-            return kept[1]
+        if self.knows(url):
+            return self._kept[url][1]
         if not _may_describe(url):
             raise OAuthError("invalid_client", "a client_id that is a URL must have a path, without dots or a fragment")
         client, seconds = await self._fetched(url)
@@ -89,8 +94,8 @@ class Documents:
         if given.get("client_id") != url:
             raise OAuthError("invalid_client", "the document of the client is about another client_id")
         metadata = read_metadata(given, "none")
-        if metadata.method != "none" or not metadata.name:
-            text = 'the document of a client needs a client_name, and "token_endpoint_auth_method": "none"'
+        if metadata.method not in ("none", KEYED) or not metadata.name:
+            text = f'the document of a client needs a client_name, and a token_endpoint_auth_method "none" or "{KEYED}"'
             raise OAuthError("invalid_client", text)
         age = _MAX_AGE.search(answer.headers.get("cache-control", ""))
         seconds = float(age[1]) if age else 600.0
@@ -100,7 +105,7 @@ class Documents:
             redirect_uris=metadata.redirect_uris,
             grant_types=tuple(each for each in metadata.grant_types if each != "client_credentials"),
             document=urlsplit(url).netloc,
-        )
+        ).with_keys(metadata.method, metadata.attributes)
         return client, min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
 
 

@@ -55,6 +55,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     scope: str
     audience: str
     challenge: str
+    keyed: bool = False
 
 
 class Granted(Struct, frozen=True, kw_only=True):
@@ -114,6 +115,7 @@ class Grants:
                     redirect_uri=wanted.redirect_uri,
                     code_digest=digest_of(code),
                     code_challenge=wanted.challenge,
+                    keyed=wanted.keyed,
                     expires_at=now() + CODE,
                 )
             )
@@ -156,6 +158,7 @@ class Grants:
                         redirect_uri="",
                         code_digest=digest,
                         code_challenge="",
+                        keyed=client.keyed,
                         redeemed_at=now(),
                         expires_at=remembered,
                     )
@@ -186,6 +189,7 @@ class Grants:
             row = await tx.find(OAuthGrant, code_digest=digest_of(code))
             if row is None or row.client_id != client.client_id or row.revoked_at is not None:
                 raise OAuthError("invalid_grant", "the code is unknown, or of another client")
+            _check_proven(row, client)
             stolen = row.redeemed_at is not None
             if stolen:
                 row.revoked_at = now()  # one of the two who have it stole it (RFC 6749 4.1.2)
@@ -223,6 +227,7 @@ class Grants:
             row = await tx.find(OAuthGrant, id=uuid.UUID(told.grant))
             if row is None or row.client_id != client.client_id or row.revoked_at is not None:
                 raise OAuthError("invalid_grant", "the refresh token was revoked, or is of another client")
+            _check_proven(row, client)
             user = await tx.find(User, id=row.user_id)
             if row.expires_at < now() or user is None or user.disabled:
                 raise OAuthError("invalid_grant", "the refresh token has expired")
@@ -269,6 +274,7 @@ class Grants:
             row = await tx.find(OAuthGrant, id=uuid.UUID(grant))
             if row is None or row.client_id != client.client_id or row.revoked_at is not None:
                 return
+            _check_proven(row, client)
             row.revoked_at = now()
         await self._revoked()
 
@@ -295,6 +301,12 @@ class Grants:
 async def _forget(tx: Writer) -> None:
     """Remove grants of which nothing is about any more."""
     await tx.session.execute(delete(OAuthGrant).where(OAuthGrant.expires_at < now() - timedelta(hours=2)))
+
+
+def _check_proven(row: OAuthGrant, client: Client) -> None:
+    """Let pass who has shown to be the client, if the client can: a code or token that somebody found is no proof."""
+    if row.keyed and not client.proven:
+        raise OAuthError("invalid_client", "this client must authenticate with its key (private_key_jwt)", 401)
 
 
 def _fits(verifier: str, challenge: str) -> bool:

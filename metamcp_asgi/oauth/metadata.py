@@ -3,15 +3,16 @@
 Sans-IO. Knows what our server can do with a client; knows nothing of where its words come from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.redirects import fault_of_redirect
-from metamcp_asgi.store.services.oauth import TOKEN_EXCHANGE
+from metamcp_asgi.store.services.oauth import KEYED, TOKEN_EXCHANGE
 
 __all__ = ["GRANT_TYPES", "JWT_BEARER", "METHODS", "Client", "ClientMetadata", "read_metadata"]
 
@@ -19,22 +20,25 @@ GRANT_TYPES: Final = ("authorization_code", "refresh_token", "client_credentials
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """RFC 7523 2.1; there where an OpenID provider is set up."""
 
-METHODS: Final = ("none", "client_secret_basic", "client_secret_post")
+METHODS: Final = ("none", "client_secret_basic", "client_secret_post", KEYED)
 
 _MOST_REDIRECTS: Final = 20
 _LONGEST_NAME: Final = 200
 _LONGEST: Final = 1000
+_MOST_KEYS: Final = 20
+_PUBLIC: Final = ("RSA", "EC", "OKP")
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _KEPT: Final = ("client_uri", "logo_uri", "tos_uri", "policy_uri", "software_id", "software_version", "scope")
 
 
 class ClientMetadata(Struct, frozen=True, kw_only=True):
-    """What a client says of itself; ``attributes`` is the rest of it that is worth keeping."""
+    """What a client says of itself; ``attributes`` is the rest of it that is worth keeping, its keys among it."""
 
     name: str
     redirect_uris: tuple[str, ...]
     grant_types: tuple[str, ...]
     method: str
-    attributes: Mapping[str, str]
+    attributes: Mapping[str, Any]
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -42,7 +46,7 @@ class Client(Struct, frozen=True, kw_only=True):
 
     ``document`` is the host of the document that describes it, if one does. ``owned`` says whether somebody made it,
     ``acts`` whether it may act for its owner by itself, which only such a one may. ``proven`` says whether it has shown
-    that it is the one that it says.
+    that it is the one that it says. One with keys, in ``jwks`` or at ``jwks_uri``, must show that by one of these.
     """
 
     client_id: str
@@ -54,6 +58,24 @@ class Client(Struct, frozen=True, kw_only=True):
     owned: bool = False
     acts: bool = False
     proven: bool = False
+    jwks: Sequence[Mapping[str, Any]] = ()
+    jwks_uri: str = ""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it authenticates with a key."""
+        return bool(self.jwks or self.jwks_uri)
+
+    def with_keys(self, method: object, attributes: Mapping[str, Any]) -> "Client":
+        """Return the same with the keys that it told, if it authenticates with them.
+
+        Args:
+            method: How it authenticates.
+            attributes: Those of ``ClientMetadata``.
+        """
+        if method != KEYED:
+            return self
+        return replace(self, jwks=attributes.get("jwks", {}).get("keys", ()), jwks_uri=attributes.get("jwks_uri", ""))
 
 
 def read_metadata(given: Mapping[str, Any], method: str) -> ClientMetadata:
@@ -87,7 +109,7 @@ def read_metadata(given: Mapping[str, Any], method: str) -> ClientMetadata:
     name = " ".join(name.split())[:_LONGEST_NAME] if isinstance(name, str) else ""
     if not name.isprintable():
         raise OAuthError("invalid_client_metadata", "client_name must be text that can be seen")
-    attributes: dict[str, str] = {}
+    attributes: dict[str, Any] = _keys(given) if wanted == KEYED else {}
     for field in _KEPT:
         value = given.get(field)
         if value is None:
@@ -104,6 +126,24 @@ def read_metadata(given: Mapping[str, Any], method: str) -> ClientMetadata:
         method=wanted,
         attributes=attributes,
     )
+
+
+def _keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where a client's public keys are: ``jwks``, or ``jwks_uri`` (RFC 7591 2)."""
+    uri, jwks = given.get("jwks_uri"), given.get("jwks")
+    if (uri is None) == (jwks is None):
+        raise OAuthError("invalid_client_metadata", f"{KEYED} needs jwks or jwks_uri, and not both")
+    if uri is not None:
+        if not isinstance(uri, str) or len(uri) > _LONGEST or not uri.isprintable() or not _is_web(uri):
+            raise OAuthError("invalid_client_metadata", "jwks_uri must be a URL")
+        return {"jwks_uri": uri}
+    keys = jwks.get("keys") if isinstance(jwks, Mapping) else None
+    if not isinstance(keys, list) or not 1 <= len(keys) <= _MOST_KEYS:
+        raise OAuthError("invalid_client_metadata", f"jwks must have 1 to {_MOST_KEYS} keys")
+    for key in keys:
+        if not isinstance(key, Mapping) or key.get("kty") not in _PUBLIC or not _PRIVATE.isdisjoint(key):
+            raise OAuthError("invalid_client_metadata", f"jwks may have public keys only, of {', '.join(_PUBLIC)}")
+    return {"jwks": {"keys": keys}}
 
 
 def _texts(given: Mapping[str, Any], field: str, default: tuple[str, ...]) -> tuple[str, ...]:

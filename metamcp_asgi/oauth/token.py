@@ -129,7 +129,8 @@ class TokenEndpoints:
     async def _answered(self, request: Request, answer: Callable[..., Awaitable[dict[str, Any]]]) -> Response:
         try:
             form = await form_in(request)
-            client = await self._clients.authenticated(request.headers, form)
+            base = base_of(request.scope, self._app_url)
+            client = await self._clients.authenticated(request, form, base)
             return _json(await answer(request, form, client))
         except OAuthError as error:
             # Only who is wrong is held up: many clients may share the address of a proxy.
@@ -220,8 +221,8 @@ class TokenEndpoints:
         return {}
 
     async def _introspect(self, request: Request, form: Mapping[str, str], client: Client) -> dict[str, Any]:
-        if client.secret_digest is None:
-            raise OAuthError("invalid_client", "a client without a secret may not ask this", 401)
+        if not client.proven:
+            raise OAuthError("invalid_client", "only a client that authenticates may ask this", 401)
         token, base = form.get("token", ""), base_of(request.scope, self._app_url)
         row = await self._grants.live(client, token)
         if row is not None:

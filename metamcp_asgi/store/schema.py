@@ -22,7 +22,7 @@ __all__ = ["HEAD", "current", "downgrade", "prepare", "upgrade"]
 
 logger = logging.getLogger("metamcp.store")
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The revision that this version of the program works with."""
 
 _LOCK: Final = 0x6D6574616D6370

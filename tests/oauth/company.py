@@ -58,7 +58,7 @@ class Company:
 
 @contextlib.asynccontextmanager
 async def company_in(folder: Path) -> AsyncIterator[Company]:
-    """Runs both; Ada has signed in at the provider before."""
+    """Runs both; Ada has signed in at the provider before. Clients may have their keys on this machine."""
     issuer = Issuer()
     async with serving(issuer) as provider:
         issuer.url = provider.origin
@@ -67,7 +67,7 @@ async def company_in(folder: Path) -> AsyncIterator[Company]:
             "OIDC_DISCOVERY_URL": f"{issuer.url}/.well-known/openid-configuration",
         }
         with patch.dict(os.environ, variables):
-            async with home(f"sqlite:///{folder}/metamcp.db") as gateway:
+            async with home(f"sqlite:///{folder}/metamcp.db", outward_allowed=("127.0.0.1",)) as gateway:
                 client = await gateway.register(token_endpoint_auth_method="client_secret_post")
                 found = Company(gateway, issuer, client)
                 await found.link(ADA, "a-1")

@@ -37,7 +37,7 @@ class Issuer:
             document = {"issuer": self.url, "jwks_uri": f"{self.url}/jwks", **self.says}
         elif scope["path"] == "/jwks":
             self.asked += 1
-            document = {"keys": [_jwk(kid, *key) for kid, key in self.keys.items()]}
+            document = {"keys": [jwk(kid, *key) for kid, key in self.keys.items()]}
         else:
             status = 404
         body = json.dumps(document).encode()
@@ -47,6 +47,6 @@ class Issuer:
         await send({"type": "http.response.body", "body": body})
 
 
-def _jwk(kid: str, private: Any, kind: str) -> dict[str, Any]:
+def jwk(kid: str, private: Any, kind: str) -> dict[str, Any]:
     algorithm = jwt.algorithms.ECAlgorithm if kind == "ES256" else jwt.algorithms.RSAAlgorithm
     return {**json.loads(algorithm.to_jwk(private.public_key())), "kid": kid, "use": "sig", "alg": kind}

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from metamcp_asgi.admin.api.shapes import Page, Shape
 from metamcp_asgi.store import models, oauth_models
+from metamcp_asgi.store.services.oauth import KEYED
 
 __all__ = ["Consent", "ConsentPage", "OAuthClient", "OAuthClientMade", "OAuthClientPage"]
 
@@ -25,6 +26,7 @@ class OAuthClient(Shape, frozen=True, kw_only=True, rename="camel"):
     redirect_uris: Sequence[str]
     grant_types: Sequence[str]
     has_secret: bool
+    has_keys: Annotated[bool, Meta(description="Whether it authenticates with a key of its own (private_key_jwt).")]
     created_at: datetime
     used_at: datetime | None
 
@@ -47,6 +49,7 @@ class OAuthClient(Shape, frozen=True, kw_only=True, rename="camel"):
             redirect_uris=row.redirect_uris,
             grant_types=row.attributes.get("grant_types") or (),
             has_secret=row.secret_digest is not None,
+            has_keys=row.attributes.get("token_endpoint_auth_method") == KEYED,
             created_at=row.created_at,
             used_at=row.used_at,
             **more,

@@ -22,10 +22,13 @@ from metamcp_asgi.store.services.inputs import Invalid, NewOAuthClient
 from metamcp_asgi.store.services.rows import check_owner, check_version, having
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["TOKEN_EXCHANGE", "clients", "create_client", "delete_client", "grants", "revoke_grant"]
+__all__ = ["KEYED", "TOKEN_EXCHANGE", "clients", "create_client", "delete_client", "grants", "revoke_grant"]
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 """RFC 8693."""
+
+KEYED: Final = "private_key_jwt"
+"""How clients authenticate with keys of their own, RFC 7523 2.2."""
 
 
 async def clients(

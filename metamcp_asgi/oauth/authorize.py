@@ -57,7 +57,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
     scope: str
     audience: str
     challenge: str
-    keyed: bool
+    keyed: bool = False
 
 
 class Authorize:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from metamcp_asgi.asgi.bearer import Rejected, base_of
 from metamcp_asgi.asgi.bucket import Counting
+from metamcp_asgi.asgi.origin import host_name, is_loopback
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.oauth.assertions import Assertions
 from metamcp_asgi.oauth.attempts import Attempts, address_of
@@ -129,8 +130,7 @@ class TokenEndpoints:
     async def _answered(self, request: Request, answer: Callable[..., Awaitable[dict[str, Any]]]) -> Response:
         try:
             form = await form_in(request)
-            base = base_of(request.scope, self._app_url)
-            client = await self._clients.authenticated(request, form, base)
+            client = await self._clients.authenticated(request, form, self._named(request, form))
             return _json(await answer(request, form, client))
         except OAuthError as error:
             # Only who is wrong is held up: many clients may share the address of a proxy.
@@ -156,6 +156,23 @@ class TokenEndpoints:
             text = f"grant_type may be {', '.join((*GRANT_TYPES, *self._readers))}"
             raise OAuthError("unsupported_grant_type", text)
         return await self._issued(base, f"user:{granted.user}", granted)
+
+    def _named(self, request: Request, form: Mapping[str, str]) -> str:
+        """Return our issuer.
+
+        Raises:
+            OAuthError: Something that was made for one server is shown, and which one we are only the request says.
+        """
+        base = base_of(request.scope, self._app_url)
+        made = "client_assertion" in form or form.get("grant_type") in self._readers
+        # Else whoever has one that was made for them could show it here, and call us by their name.
+        if (
+            made
+            and self._app_url is None
+            and not is_loopback(host_name(base.partition("://")[2].partition("/")[0]) or "")
+        ):
+            raise OAuthError("invalid_request", "this needs APP_URL, by which the gateway knows its own name")
+        return base
 
     async def _vouched(
         self, reader: Assertions | Exchange, client: Client, form: Mapping[str, str], base: str

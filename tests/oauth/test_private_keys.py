@@ -221,6 +221,18 @@ async def test_what_is_wrong_with_a_proof_is_refused_and_said(company: Company, 
         assert "no keys" in (await post(company, keyless, http)).json()["error_description"]
 
 
+async def test_nobody_can_call_us_by_the_name_that_a_proof_or_token_was_made_for(
+    company: Company, program: Program
+) -> None:
+    us = "http://elsewhere.example"
+    exchange = {"grant_type": EXCHANGE, "client_id": program.id}
+    async with stranger(company, "127.0.0.18") as http:
+        for form in ({"grant_type": "x", **program.proof(us)}, exchange):
+            answer = await http.post("/oauth/token", data=form, headers={"Host": "elsewhere.example"})
+            assert answer.json()["error"] == "invalid_request"
+            assert "APP_URL" in answer.json()["error_description"]
+
+
 async def test_a_new_key_is_found_and_nobody_has_us_ask_without_end(company: Company, program: Program) -> None:
     program.add("two")
     form = {"token": "none", **program.proof(company.home.origin)}

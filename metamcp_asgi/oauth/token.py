@@ -166,11 +166,8 @@ class TokenEndpoints:
         base = base_of(request.scope, self._app_url)
         made = "client_assertion" in form or form.get("grant_type") in self._readers
         # Else whoever has one that was made for them could show it here, and call us by their name.
-        if (
-            made
-            and self._app_url is None
-            and not is_loopback(host_name(base.partition("://")[2].partition("/")[0]) or "")
-        ):
+        host = base.partition("://")[2].partition("/")[0]
+        if made and self._app_url is None and not is_loopback(host_name(host) or ""):
             raise OAuthError("invalid_request", "this needs APP_URL, by which the gateway knows its own name")
         return base
 
@@ -178,6 +175,8 @@ class TokenEndpoints:
         self, reader: Assertions | Exchange, client: Client, form: Mapping[str, str], base: str
     ) -> dict[str, Any]:
         """Return what the person's OpenID provider lets a client have, without anybody being asked."""
+        if client.owned and not await self._known(f"client:{client.client_id}"):
+            raise OAuthError("unauthorized_client", "the owner of this client is disabled")
         vouched = await reader.read(form, client, base)
         await self._vouchings.count(client.client_id)
         audience, endpoint = audience_of(self._snapshot(), base, [vouched.resource])
@@ -186,13 +185,8 @@ class TokenEndpoints:
             raise OAuthError("invalid_target", "resource is not the one that the assertion is for")
         scope = scopes_within(self._snapshot(), endpoint, vouched.scope, form.get("scope", ""))
         user = await reader.vouching.person(vouched.known)
-        subject, owned = f"user:{user.id}", f"client:{client.client_id}"
-        if subject not in self._snapshot().people or (client.owned and owned not in self._snapshot().people):
-            await self._reload()  # they are new here
-        people = self._snapshot().people
-        if client.owned and owned not in people:
-            raise OAuthError("unauthorized_client", "the owner of this client is disabled")
-        if endpoint and endpoint not in people.get(subject, ()):
+        subject = f"user:{user.id}"
+        if endpoint and (not await self._known(subject) or endpoint not in self._snapshot().people[subject]):
             raise OAuthError("invalid_target", f"the person may not use endpoint {endpoint}; it is somebody else's")
         await self._clients.used(client.client_id)
         granted = await self._grants.vouched(user, client, vouched, scope, audience)
@@ -210,8 +204,7 @@ class TokenEndpoints:
         return await self._issued(base, f"client:{client.client_id}", granted)
 
     async def _issued(self, base: str, subject: str, granted: Granted) -> dict[str, Any]:
-        if subject not in self._snapshot().people:
-            await self._reload()  # they are new here
+        await self._known(subject)
         claims = {
             "iss": base,
             "sub": subject,
@@ -223,6 +216,12 @@ class TokenEndpoints:
         token, life = await self._signing.token(claims, granted.until)
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": life, "scope": granted.scope}
         return answer | ({"refresh_token": granted.refresh} if granted.refresh else {})
+
+    async def _known(self, subject: str) -> bool:
+        """Tell whether somebody can be here, who may be new."""
+        if subject not in self._snapshot().people:
+            await self._reload()
+        return subject in self._snapshot().people
 
     async def _revoke(self, request: Request, form: Mapping[str, str], client: Client) -> dict[str, Any]:
         token = form.get("token", "")

@@ -13,6 +13,7 @@ from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.pages.assets import asset_path
 from metamcp_asgi.pages.forms import CSRF_FIELD
 from metamcp_asgi.pages.i18n import MISSING, PACKAGE, translations
+from metamcp_asgi.pages.reasons import told as in_language
 from metamcp_asgi.pages.visit import LANGUAGES, THEMES, Visit
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def html(template: str, visit: Visit, me: Any, values: dict[str, Any]) -> str:
 
     def told(text: str) -> str:
         # Jinja's own functions take what they are given for markup, which only a text in the template itself is.
-        return translations(visit.language).gettext(text) if text else ""
+        return in_language(visit.language, text)
 
     def told_pairs(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         return [(value, told(text)) for value, text in pairs]

@@ -200,6 +200,9 @@ async def test_what_was_typed_is_kept_and_a_change_of_somebody_else_is_not_overw
         refused = await ada.send("/mcp-servers/new", **{**WEB, "name": "wrong", **wrong})
         assert refused.status_code == 422, wrong
         assert 'aria-invalid="true"' in refused.text, wrong
+    form = {**WEB, "name": "wrong", "url": "ftp://x"}
+    chinese = await ada.visitor.send("/mcp-servers/new", form, csrf=ada.csrf, accept_language="zh")
+    assert '<span class="wrong">必须是以 http:// 或 https:// 加主机开头的 URL。</span>' in chinese.text
 
 
 async def test_a_member_changes_only_what_is_their_own(home: House) -> None:

@@ -20,7 +20,6 @@ CHECKS = range(1, 105)
 
 WORKERS = "tests.workers.running"
 ELSEWHERE = {
-    98: "tests/lab and tests/tasks and tests/workers/test_checks.py run the tests of other checks over two processes",
     104: "tests/conformance",
 }
 """Checks that no test bears by name, and where they are shown."""
@@ -56,21 +55,24 @@ TWO_PROCESSES = {
             71,
             72,
             73,
+            78,
+            79,
             82,
         ),
     ],
     "um us ul ud": [39, 47],
-    "um ul ux ud": [41, 77],
+    "um ul ux ud": [41, 77, 98],
     "um ul ux": [40, 91],
     "um us ul": [74, 75],
-    "um us": [76, 78, 79, 84, 87, 100],
+    "um us": [76, 84, 87, 100],
     "ul ux ud": [54],
+    "ul ud": [69],
     "ul ux": [62],
     "um": [2, 9, 27, 33, 49, 101],
     "ul": [99],
     "": [
         *(1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 31, 35, 36, 37, 38, 42),
-        *(44, 48, 52, 53, 68, 69, 80, 81, 83, 85, 86, 92, 96, 97, 102),
+        *(44, 48, 52, 53, 68, 80, 81, 83, 85, 86, 92, 96, 97, 102),
     ],
 }
 """The checks that are shown over two processes, by the kinds of real servers that they are at least shown with: `um`

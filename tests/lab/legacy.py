@@ -8,13 +8,16 @@ Run with an interpreter that has that SDK (scripts/install-test-peers.sh). Over 
 import asyncio
 import socket
 import sys
+from collections import defaultdict
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 import uvicorn
 from mcp.server.elicitation import AcceptedElicitation
 from mcp.server.fastmcp import Context, FastMCP
 from mcp.types import SamplingMessage, TextContent
+from pydantic import AnyUrl
 
 from tests.gateway.witness import RemoteWitness, Reports
 from tests.lab.common import PAGE, Tap, Word, add_common
@@ -75,6 +78,17 @@ def build(name: str, witness: Reports) -> "FastMCP[Any]":
         return f"{topic}: {said}"
 
     @server.tool()
+    async def ask_and_hold(topic: str) -> str:
+        """Never ends by itself, whatever it is answered."""
+        witness.report(f"{topic} was told {await word(topic)}")
+        try:
+            await anyio.sleep(30)
+        except anyio.get_cancelled_exc_class():
+            witness.report(f"{topic} cancelled")
+            raise
+        return "held"
+
+    @server.tool()
     async def mutate(ctx: Context) -> str:  # type: ignore[type-arg]
         """Changes the list of tools."""
         grown = f"grown_{len(await server.list_tools())}"
@@ -90,9 +104,40 @@ def build(name: str, witness: Reports) -> "FastMCP[Any]":
     async def asked(topic: str) -> str:
         return f"{topic} with {await word(topic)}"
 
+    add_watching(server, name, witness)
     if hasattr(Context, "elicit_url"):
         add_pages(server, word)
     return server
+
+
+def add_watching(server: "FastMCP[Any]", name: str, witness: Reports) -> None:
+    """Lets resources be subscribed to: the SDK has handlers for that, and declares it of no server by itself."""
+    low = server._mcp_server
+    watching: dict[str, WeakSet[Any]] = defaultdict(WeakSet)
+    declared = low.get_capabilities
+
+    def declaring(*arguments: Any) -> Any:
+        capabilities = declared(*arguments)
+        capabilities.resources.subscribe = True
+        return capabilities
+
+    low.get_capabilities = declaring  # type: ignore[method-assign]
+
+    @low.subscribe_resource()
+    async def subscribe(uri: AnyUrl) -> None:
+        watching[str(uri)].add(low.request_context.session)
+        witness.report(f"subscribed to {uri}")
+
+    @low.unsubscribe_resource()
+    async def unsubscribe(uri: AnyUrl) -> None:
+        watching[str(uri)].discard(low.request_context.session)
+        witness.report(f"unsubscribed from {uri}")
+
+    @server.tool()
+    async def touch() -> str:
+        for session in list(watching[f"{name}://doc"]):
+            await session.send_resource_updated(AnyUrl(f"{name}://doc"))
+        return "touched"
 
 
 def add_pages(server: "FastMCP[Any]", word: Any) -> None:

@@ -37,6 +37,7 @@ from tests.gateway.upstreams.raw import RawServer, Seen, text_result, tool_named
 from tests.gateway.witness import Witness, witness_at
 from tests.lab import filtering, modern
 from tests.lab.common import Tap
+from tests.lab.nodes import BetweenNodes, Nodes
 from tests.places import ROOT, client_python
 from tests.processes import Program
 from tests.redis import Redis
@@ -81,6 +82,11 @@ def scripted(canary: str) -> tuple[str | JSON, ...]:
     )
 
 
+def credential(kind: str) -> str:
+    """Returns the token that the gateway has for a server."""
+    return f"the-gateways-own-for-{kind}"
+
+
 def paged(seen: Seen) -> JSON:
     """Answers tools/list in pages whose cursors are odd: an empty one, and one that leads back."""
     cursors: dict[str | None, str] = {None: "", "": "2", "2": ""}
@@ -106,28 +112,29 @@ class Arrived:
 class Lab:
     """The laboratory."""
 
-    running: RunningWorkers
+    running: "RunningWorkers | Nodes"
     witness: Witness
     raw: RawServer
     old: RawServer
     um: Any
     bus: InMemorySubscriptionBus
     canary: list[str]
+    servers: dict[str, JSON]
     _tags: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @property
     def port(self) -> int:
         return self.running.port
 
-    def client(self, endpoint: str = "open", key: str | None = None) -> Alternating:
+    def client(self, endpoint: str = "open", key: str | None = None) -> "Alternating | BetweenNodes":
         return self.running.client(endpoint, key)
 
     @property
-    def a(self) -> Alternating:
+    def a(self) -> "Alternating | BetweenNodes":
         return self.client("keyed", KEY_A)
 
     @property
-    def b(self) -> Alternating:
+    def b(self) -> "Alternating | BetweenNodes":
         return self.client("keyed", KEY_B)
 
     def tag(self) -> str:
@@ -148,17 +155,18 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def _program(kind: str, transport: str, folder: Path) -> AsyncIterator[str]:
+async def program(kind: str, transport: str, folder: Path) -> AsyncIterator[str]:
     """Runs a server of SDK 1; yields its URL."""
-    command = [*_legacy(kind, folder), transport]
-    program = await asyncio.to_thread(Program, command, {"PYTHONPATH": str(ROOT)}, ROOT)
+    command = [*legacy_command(kind, folder), transport]
+    started = await asyncio.to_thread(Program, command, {"PYTHONPATH": str(ROOT)}, ROOT)
     try:
-        yield (await asyncio.to_thread(program.wait_for_line, r"^ready (\S+)"))[1]
+        yield (await asyncio.to_thread(started.wait_for_line, r"^ready (\S+)"))[1]
     finally:
-        await asyncio.to_thread(program.stop)
+        await asyncio.to_thread(started.stop)
 
 
-def _legacy(kind: str, folder: Path) -> list[str | Path]:
+def legacy_command(kind: str, folder: Path) -> list[str | Path]:
+    """Returns what runs a server of SDK 1, but for its transport."""
     return [client_python(SDK_1[kind]), "-m", "tests.lab.legacy", kind, folder / "witness"]
 
 
@@ -183,15 +191,15 @@ async def running_lab(folder: Path, redis: Redis) -> AsyncIterator[Lab]:
         apps = (Tap(um.streamable_http_app(), "um", witness), raw, old, RawServer(behaviour={"tools/list": paged}))
         urls = [f"http://127.0.0.1:{await stack.enter_async_context(served(app))}/mcp" for app in apps]
         programs = (("ul", "http"), ("ux", "sse"))
-        ul, ux = await asyncio.gather(*(stack.enter_async_context(_program(*each, folder)) for each in programs))
-        python, *arguments = map(str, _legacy("ud", folder))
+        ul, ux = await asyncio.gather(*(stack.enter_async_context(program(*each, folder)) for each in programs))
+        python, *arguments = map(str, legacy_command("ud", folder))
         path = {"PYTHONPATH": str(ROOT)}
         here = ["-m", "tests.lab.modern", "us", str(folder / "witness")]
         servers: dict[str, JSON] = {
-            "um": {"url": urls[0]},
+            "um": {"url": urls[0], "bearerToken": credential("um")},
             "us": {"command": sys.executable, "args": here, "env": path},
-            "ul": {"url": ul},
-            "ux": {"url": ux, "type": "sse"},
+            "ul": {"url": ul, "bearerToken": credential("ul")},
+            "ux": {"url": ux, "type": "sse", "bearerToken": credential("ux")},
             "ud": {"command": python, "args": [*arguments, "stdio"], "env": path},
             "raw": {"url": urls[1]},
             "old": {"url": urls[2]},
@@ -200,7 +208,7 @@ async def running_lab(folder: Path, redis: Redis) -> AsyncIterator[Lab]:
         environment = {"PYTHONPATH": f"{_installed(folder)}{os.pathsep}{ROOT}"}
         settings = {"page_size": PAGE_SIZE, "keepalive_seconds": KEEPALIVE, "secret_keys": SECRET}
         workers = workers_for(document(servers), redis, folder.name, folder, environment=environment, **settings)
-        yield Lab(await stack.enter_async_context(workers), witness, raw, old, um, bus, canary)
+        yield Lab(await stack.enter_async_context(workers), witness, raw, old, um, bus, canary, servers)
 
 
 def document(servers: dict[str, JSON]) -> JSON:

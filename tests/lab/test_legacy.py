@@ -10,7 +10,8 @@ from tests.gateway.client import CAPABILITIES, JSON, Session
 from tests.gateway.running import KEY_A, KEY_B
 from tests.gateway.test_changes import SUBSCRIPTION, listening, silent
 from tests.gateway.upstreams.raw import tool_named
-from tests.lab.running import KINDS, MODERN_KINDS, PAGE_KINDS, Lab
+from tests.lab.running import KINDS, LEGACY_KINDS, PAGE_KINDS, Lab
+from tests.workers.running import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -151,7 +152,7 @@ async def test_check_74_logs_of_a_call_that_wants_them(lab: Lab, kind: str) -> N
     assert last["result"]["content"][0]["text"] == "logged"
 
 
-@pytest.mark.parametrize("kind", MODERN_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 async def test_check_78_79_an_update_reaches_those_who_asked_for_it(lab: Lab, kind: str) -> None:
     uri, client = f"{kind}://doc", lab.client()
     wanted = {"notifications": {"resourceSubscriptions": [uri]}}
@@ -174,6 +175,11 @@ async def test_check_78_79_an_update_reaches_those_who_asked_for_it(lab: Lab, ki
     await client.call(f"{kind}__touch")
     assert (await asyncio.wait_for(legacy.message(), 30))["params"]["uri"] == uri
     assert (await subscribed.request("resources/unsubscribe", {"uri": uri})).result() == {}
+    if kind in LEGACY_KINDS:
+        reports = lab.witness.reports
+        assert reports.count(f"subscribed to {uri}") >= 1
+        # Each process subscribes for its clients, the companion for those of all.
+        await until(lambda: reports.count(f"unsubscribed from {uri}") == reports.count(f"subscribed to {uri}"))
     await client.call(f"{kind}__touch")
     for each in (bystander, legacy, nothing):
         await silent(each)

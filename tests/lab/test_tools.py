@@ -10,7 +10,7 @@ from tests.gateway.running import KEY_A, KEY_B
 from tests.gateway.test_lists import names, pages
 from tests.gateway.upstreams.raw import Seen, text_result
 from tests.lab.filtering import REGION, REWRITTEN
-from tests.lab.running import KINDS, LEGACY_KINDS, MODERN_KINDS, Lab
+from tests.lab.running import KINDS, LEGACY_KINDS, MODERN_KINDS, Lab, credential
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -137,4 +137,5 @@ async def test_check_91_credentials_of_the_client_stay_here(lab: Lab, kind: str)
     assert len(arrived) == 3
     for seen in arrived:
         assert KEY_A not in str(seen)
-        assert not {name for name, _ in seen.headers} & {"cookie", "x-api-key", "x-forwarded-for", "authorization"}
+        assert not {name for name, _ in seen.headers} & {"cookie", "x-api-key", "x-forwarded-for"}
+        assert seen.header("authorization") == [f"Bearer {credential(kind)}"]

@@ -1,4 +1,4 @@
-"""Tasks once more with two processes, of which each request reaches another one (checks 84 and 98)."""
+"""Tasks once more with two processes, of which each request reaches another one; tests/lab has check 84."""
 
 from functools import partial
 from pathlib import Path
@@ -7,12 +7,7 @@ import pytest
 
 from tests.redis import Redis
 from tests.tasks import test_extension
-from tests.tasks.test_extension import (  # noqa: F401 - collected here once more
-    test_a_server_that_insists_may_ask_first,
-    test_a_task_asks_and_is_answered,
-    test_check_84_86_a_task_is_passed_on_under_another_id,
-    test_check_84_nobody_else_can_use_the_id,
-)
+from tests.tasks.test_extension import test_a_server_that_insists_may_ask_first  # noqa: F401 - once more here
 from tests.workers.running import workers_over
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

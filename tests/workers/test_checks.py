@@ -1,4 +1,4 @@
-"""Checks of tests/gateway that need a gateway of their own, once more with two processes (check 98)."""
+"""Checks of tests/gateway that need a gateway of their own, once more with two processes."""
 
 from functools import partial
 from pathlib import Path
@@ -29,10 +29,7 @@ from tests.gateway.test_legacy_sse import (  # noqa: F401
 )
 from tests.gateway.test_lists import test_check_42_a_server_that_is_down_is_missing_and_named  # noqa: F401
 from tests.interaction import test_leaving
-from tests.interaction.test_leaving import (  # noqa: F401
-    test_check_68_roots_at_the_start_of_a_session,
-    test_check_69_a_call_that_nobody_comes_back_for,
-)
+from tests.interaction.test_leaving import test_check_68_roots_at_the_start_of_a_session  # noqa: F401
 from tests.redis import Redis
 from tests.workers.running import workers_over
 

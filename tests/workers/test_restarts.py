@@ -38,7 +38,18 @@ async def restart(workers: RunningWorkers) -> None:
     await until(lambda: len(workers.pids()) == 2 and not set(before) & set(workers.pids()))
 
 
-async def test_check_102_a_restart_under_load_loses_and_repeats_nothing(
+async def listed(workers: RunningWorkers) -> list[str]:
+    """Returns the names of all tools once every server has been read, the same at both processes."""
+    one, other = workers.pids()
+    for pid in (one, other):
+        await workers.read(pid)
+    lists = [(await workers.at(pid).modern("tools/list")).result()["tools"] for pid in (one, other)]
+    names = [[tool["name"] for tool in tools] for tools in lists]
+    assert names[0] == names[1]
+    return names[0]
+
+
+async def test_check_45_102_a_restart_under_load_loses_and_repeats_nothing(
     shared_redis: Redis, prefix: str, tmp_path: Path
 ) -> None:
     scripted = {"new": RawServer("modern", ("echo",)), "old": RawServer("legacy", ("echo",))}
@@ -89,6 +100,9 @@ async def test_check_102_a_restart_under_load_loses_and_repeats_nothing(
             workers_over(servers, config={"ul": {"era": "legacy"}}, **given_to) as workers,
             asyncio.TaskGroup() as group,
         ):
+            before = await listed(workers)
+            assert {"us__ask", "ul__ask"} <= set(before)
+            assert len(set(before)) == len(before)
             for number in range(CLIENTS):
                 group.create_task(load(number, workers.anywhere("keyed", KEY_A)))
             for _ in range(2):
@@ -98,6 +112,7 @@ async def test_check_102_a_restart_under_load_loses_and_repeats_nothing(
             seen = len(answered["ul"])
             await until(lambda: len(answered["ul"]) > seen + CLIENTS)
             over = True
+            assert await listed(workers) == before, "names do not depend on which process reads the servers, or when"
         assert failed == []
         for name, server in scripted.items():
             assert server.count("tools/call") == len(answered[name])

@@ -57,6 +57,14 @@ async def test_each_person_sees_and_forgets_their_own_and_who_may_change_the_ser
         mel = await person(made.home, MEL)
         assert "For my own calls" in (await mel.get(path)).text
         (known,) = (await grants(made))["users"]
+        ada = await person(made.home)
+        assert "no server for your own calls" in (await ada.get("/account")).text
+        forget = f"/account/servers/{made.server}/forget"
+        assert forget in (await mel.get("/account")).text
+        assert (await ada.send(forget)).status_code == 404
+        assert (await mel.send(forget)).headers["location"] == "/account?done=forgotten"
+        assert (await grants(made, MEL))["mine"] is None
+        await made.connect(f"/oauth/connect/{made.server}?for=me", MEL)
         assert (await mel.send(f"{path}/forget", **{"for": str(uuid.uuid4())})).status_code == 403
         async with signed_in(browser, made.home) as page:
             page.on("dialog", lambda dialog: dialog.accept())

@@ -24,7 +24,9 @@ async def test_an_admin_changes_a_setting_and_finds_it_in_the_audit(browser: Bro
         await expect(box).to_be_checked()
         await picture(page, "settings")
         await page.get_by_role("link", name="Audit").click()
-        await expect(page.get_by_role("row").filter(has_text="membersMayCreatePublic").first).to_be_visible()
+        await expect(page.get_by_role("row").filter(has_text="Members may make things public changed")).to_contain_text(
+            "no → yes"
+        )
         await picture(page, "audit")
 
 

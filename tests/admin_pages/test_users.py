@@ -22,6 +22,16 @@ async def id_of(home: House, email: str) -> str:
         return str(user.id)
 
 
+async def test_lists_follow_what_is_typed_into_their_search(browser: Browser, shared_home: House) -> None:
+    async with signed_in(browser, shared_home) as page:
+        for path in ("/users", "/namespaces", "/oauth-clients", "/api-keys", "/endpoints"):
+            await page.goto(shared_home.origin + path)
+            await page.get_by_role("searchbox").press_sequentially("nothing like it", delay=0)
+            await expect(page.locator("#found")).to_contain_text(re.compile("No .*(has this|found by this)"))
+            await expect(page).to_have_url(re.compile(r"search=nothing"))
+            await expect(page.get_by_role("searchbox")).to_be_focused()
+
+
 async def test_an_admin_adds_changes_and_deletes_somebody(browser: Browser, shared_home: House) -> None:
     async with signed_in(browser, shared_home) as page:
         await page.get_by_role("link", name="Users").click()

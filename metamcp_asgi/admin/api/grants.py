@@ -18,7 +18,7 @@ from metamcp_asgi.config.servers import docker_internal
 from metamcp_asgi.grants import rows
 from metamcp_asgi.store import models
 from metamcp_asgi.store.errors import NotFound, SecretsError
-from metamcp_asgi.store.policy import check_change, may_change
+from metamcp_asgi.store.policy import check_change, may_change, may_see
 from metamcp_asgi.store.services import servers
 from metamcp_asgi.store.transaction import Reader
 
@@ -63,6 +63,19 @@ class ServerGrants(Shape, frozen=True, kw_only=True, rename="camel"):
     users: Sequence[UserGrant] | None
 
 
+class OwnGrant(Grant, frozen=True, kw_only=True, rename="camel"):
+    """What the caller agreed to at a server, for their own calls; ``server``: null, if they do not see it any more."""
+
+    server_id: uuid.UUID
+    server: str | None
+
+
+class OwnGrants(Shape, frozen=True, kw_only=True, rename="camel"):
+    """What the caller agreed to at servers."""
+
+    items: Sequence[OwnGrant]
+
+
 async def _get(ask: Ask) -> Reply:
     async with ask.store.read() as tx:
         row = await servers.get(tx, ask.caller, ask.id)
@@ -79,6 +92,23 @@ async def _get(ask: Ask) -> Reply:
     return Reply(body=body)
 
 
+async def _own(ask: Ask) -> Reply:
+    async with ask.store.read() as tx:
+        kept = (
+            []
+            if ask.caller.id is None
+            else await tx.list(models.Credential, models.Credential.user_id == ask.caller.id)
+        )
+        at = await tx.list(models.Server, models.Server.id.in_([each.server_id for each in kept]))
+        known = {row.id: row for row in at}
+        items = []
+        for each in kept:
+            row = known[each.server_id]
+            name = row.name if may_see(ask.caller, row) else None
+            items.append(OwnGrant(server_id=row.id, server=name, **structs.asdict(_grant(tx, row, each))))
+    return Reply(body=OwnGrants(items=sorted(items, key=lambda item: (item.server or "", item.server_id))))
+
+
 async def _forget(ask: Ask) -> Reply:
     whose = ask.query[_FOR.name]
     if whose == "me" and ask.caller.id is None:
@@ -86,11 +116,11 @@ async def _forget(ask: Ask) -> Reply:
         raise Problem(422, f"for: {reason}.", [Fault(reason, parameter=_FOR.name)])
     user = None if whose == "all" else ask.caller.id if whose == "me" else uuid.UUID(whose)
     async with ask.store.write(ask.caller) as tx:
-        row = await servers.get(tx, ask.caller, ask.id)
         if user is None or user != ask.caller.id:
-            check_change(ask.caller, row)
-        if not await rows.forget(tx, row.id, user):
-            raise NotFound("grant", f"for {whose} at {row.name}")
+            check_change(ask.caller, await servers.get(tx, ask.caller, ask.id))
+        # One's own is forgotten also at a server that one does not see any more.
+        if not await rows.forget(tx, ask.id, user):
+            raise NotFound("grant", f"for {whose} at this server")
     return Reply()
 
 
@@ -122,6 +152,14 @@ def _grant(tx: Reader, urls: Sequence[str], credential: models.Credential) -> Gr
 _PATH: Final = "/servers/{id:uuid}/grant"
 
 OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/me/grants",
+        name="listServerGrants",
+        summary="List the servers that the caller has connected for their own calls.",
+        run=_own,
+        gives=OwnGrants,
+    ),
     Operation(
         method="GET",
         path=_PATH,

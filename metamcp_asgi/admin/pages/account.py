@@ -1,4 +1,4 @@
-"""One's own account: name and password, the browsers in which one is signed in, and what one granted to clients."""
+"""One's own account: name, password, browsers that are signed in, and what one granted to clients and at servers."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -24,6 +24,7 @@ _NOTICES: Final = {
     "ended": N_("The browser is signed out."),
     "ended-others": N_("You are signed out everywhere else."),
     "revoked": N_("What you granted was revoked."),
+    "forgotten": N_("The authorization was forgotten."),
 }
 
 
@@ -46,6 +47,7 @@ class _Account:
             version=user.version,
             name=typed[0] if typed else user.body.name,
             sessions=sessions,
+            connected=(await self._desk.ask(scope, "listServerGrants")).body.items,
             grants=await self._desk.all(scope, "listConsents", {"user": me.id}),
             errors={} if refused is None else refused.fields,
             fault="" if refused is None else refused.text,
@@ -70,6 +72,11 @@ class _Account:
     async def revoke(self, request: Request) -> None:
         ids = {"id": request.path_params["grant"]}
         await self._desk.ask(request.scope, "deleteConsent", ids=ids, version=form_of(request.scope)["version"])
+        await self._desk.reload()
+
+    async def forget(self, request: Request) -> None:
+        ids = {"id": request.path_params["server"]}
+        await self._desk.ask(request.scope, "forgetServerGrant", ids=ids, query={"for": "me"})
         await self._desk.reload()
 
     async def _ask(
@@ -103,6 +110,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
         ("/sessions/{session:uuid}/end", account.end, "ended"),
         ("/sessions/end", account.end_others, "ended-others"),
         ("/grants/{grant:uuid}/revoke", account.revoke, "revoked"),
+        ("/servers/{server:uuid}/forget", account.forget, "forgotten"),
     )
     posted = [Route(_PATH + path, account.acting(act, done), methods=["POST"]) for path, act, done in acts]
     return [Route(_PATH, account.show), *posted]

@@ -12,10 +12,10 @@ from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.i18n import N_
 from metamcp_asgi.pages.render import render, to
 
-__all__ = ["PATHS", "routes"]
+__all__ = ["PATHS", "SETTINGS", "routes"]
 
 PATHS: Final = ("/settings",)
-_WORDS: Final = {
+SETTINGS: Final = {
     "allowSignup": (
         N_("People may register with a form"),
         N_("Anybody who reaches this gateway can make an account."),
@@ -65,7 +65,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
             scope,
             "admin/settings/settings.html",
             status=422 if fault else 200,
-            settings=[(name, known[name], *_WORDS[name]) for name in _WORDS],
+            settings=[(name, known[name], *SETTINGS[name]) for name in SETTINGS],
             version=read.version,
             fault=fault,
             notice=notice_of(request, _NOTICES),

@@ -119,7 +119,7 @@ def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecre
         "timeout": server.timeout,
         "disabled": server.disabled,
         "oauth": column_of(server.grant),
-        "sandbox": None if server.sandbox is None else msgspec.to_builtins(server.sandbox),
+        "sandbox": None if server.sandbox is None else msgspec.json.decode(msgspec.json.encode(server.sandbox)),
     }
     headers, token = dict(server.headers), None
     if server.headers and server.headers[-1][0] == "Authorization":

@@ -20,7 +20,7 @@ from metamcp_asgi.store.models import User
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.services import servers, users
 from metamcp_asgi.store.services.inputs import NewServer, NewUser
-from tests.admin_pages.visits import Person, person, picture, signed_in
+from tests.admin_pages.visits import Person, manage, person, picture, signed_in
 from tests.signin.people import MEL, House, hashed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -187,7 +187,7 @@ async def test_an_admin_sees_at_a_glance_what_is_slow_and_what_fails(browser: Br
     home.house.gateway.recording.history.sample()
     home.calls("now", times=20)
     async with signed_in(browser, home.house, color_scheme="dark") as page:
-        await page.get_by_role("link", name="Metrics").click()
+        await manage(page, "Metrics")
         await expect(page.get_by_role("img", name="Calls and errors")).to_be_visible()
         await expect(page.get_by_role("img", name="How long calls took")).to_be_visible()
         await expect(page.get_by_role("row", name="clock 70 1")).to_be_visible()

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.admin_pages.visits import Person, person, picture, signed_in
+from tests.admin_pages.visits import Person, manage, person, picture, signed_in
 from tests.browser.axe import accessible
 from tests.oauth.home import ADA, MEL, Home, home
 
@@ -24,7 +24,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Home
 async def test_a_client_is_made_with_a_secret_that_is_shown_once(browser: Browser, shared: Home) -> None:
     async with signed_in(browser, shared) as page:
         page.on("dialog", lambda dialog: dialog.accept())
-        await page.get_by_role("link", name="OAuth clients").click()
+        await manage(page, "OAuth clients")
         await page.get_by_label("Name", exact=True).fill("Nightly robot")
         await page.get_by_role("button", name="Make a client").click()
         await expect(page.get_by_text("the only time that the secret is shown")).to_be_visible()
@@ -53,7 +53,7 @@ async def test_what_a_person_granted_is_seen_and_revoked(browser: Browser, share
     token = await shared.granted()
     async with signed_in(browser, shared) as page:
         page.on("dialog", lambda dialog: dialog.accept())
-        await page.get_by_role("link", name="OAuth clients").click()
+        await manage(page, "OAuth clients")
         row = page.get_by_role("row").filter(has_text="Test client")
         await expect(row).to_contain_text("registered itself")
         await expect(row).to_contain_text("http://127.0.0.1:33418/callback")

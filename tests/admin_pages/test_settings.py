@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.admin_pages.visits import person, picture, signed_in
+from tests.admin_pages.visits import manage, person, picture, signed_in
 from tests.signin.people import MEL, House
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -15,7 +15,7 @@ async def test_an_admin_changes_a_setting_and_finds_it_in_the_audit(browser: Bro
     async with signed_in(browser, shared_home) as page:
         await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         await picture(page, "overview")
-        await page.get_by_role("link", name="Settings").click()
+        await manage(page, "Settings")
         box = page.get_by_label("Members may make things public")
         await expect(box).not_to_be_checked()
         await box.check()
@@ -23,9 +23,9 @@ async def test_an_admin_changes_a_setting_and_finds_it_in_the_audit(browser: Bro
         await expect(page.get_by_role("status")).to_have_text("The settings were saved.")
         await expect(box).to_be_checked()
         await picture(page, "settings")
-        await page.get_by_role("link", name="Audit").click()
-        await expect(page.get_by_role("row").filter(has_text="Members may make things public changed")).to_contain_text(
-            "no → yes"
+        await manage(page, "Audit")
+        await expect(page.get_by_role("row").filter(has_text="Members may make things public added")).to_contain_text(
+            "yes"
         )
         await picture(page, "audit")
 

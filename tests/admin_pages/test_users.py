@@ -7,7 +7,7 @@ from playwright.async_api import Browser, expect
 
 from metamcp_asgi.store.models import Server, User
 from metamcp_asgi.store.policy import COMMAND_LINE
-from tests.admin_pages.visits import person, picture, signed_in
+from tests.admin_pages.visits import manage, person, picture, signed_in
 from tests.browser.axe import accessible
 from tests.signin.people import ADA, MEL, PASSWORD, House
 
@@ -34,7 +34,7 @@ async def test_lists_follow_what_is_typed_into_their_search(browser: Browser, sh
 
 async def test_an_admin_adds_changes_and_deletes_somebody(browser: Browser, shared_home: House) -> None:
     async with signed_in(browser, shared_home) as page:
-        await page.get_by_role("link", name="Users").click()
+        await manage(page, "Users")
         await picture(page, "users")
         await page.get_by_role("link", name="Add a user").click()
         await page.get_by_label("Email").fill(GRACE)

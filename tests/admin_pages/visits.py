@@ -24,6 +24,12 @@ async def signed_in(browser: Browser, home: House, email: str = ADA, **how: Any)
         yield page
 
 
+async def manage(page: Page, name: str) -> None:
+    """Goes to a page of those for admins, by the menu."""
+    await page.get_by_text("Manage", exact=True).click()
+    await page.get_by_role("link", name=name, exact=True).click()
+
+
 async def picture(page: Page, name: str) -> None:
     """Keeps a picture where TEST_PICTURES says, for a person to look at."""
     if folder := os.environ.get("TEST_PICTURES"):

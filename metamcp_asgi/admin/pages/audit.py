@@ -103,7 +103,14 @@ _FIELDS: Final = {
     "sessions": N_("Sessions"),
     "with": N_("With it"),
 }
+_VALUES: Final = {
+    "role": {"admin": N_("Admin"), "member": N_("Member")},
+    "method": {"password": N_("With a password"), "oidc": N_("By single sign-on")},
+    "era": {"auto": N_("Automatic")},
+    "sharing": {"auto": N_("Automatic")},
+}
 _SECRET: Final = "(secret)"
+_NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
 
 
 class _Line(Struct, frozen=True):
@@ -138,7 +145,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
 
 
 def _lines(entry: AuditEntry, told: Callable[[str], str], people: Mapping[str, str]) -> list[_Line]:
-    """Return what differs, in words."""
+    """Return what differs, in words; of what was added or deleted, what there was."""
     before, after = entry.before or {}, entry.after or {}
     return [
         _Line(
@@ -147,6 +154,7 @@ def _lines(entry: AuditEntry, told: Callable[[str], str], people: Mapping[str, s
             _value(name, after[name], told, people) if name in after else None,
         )
         for name in {**before, **after}
+        if name != "key" and (name == "owner_id" or before.get(name) not in _NOTHING or after.get(name) not in _NOTHING)
     ]
 
 
@@ -154,7 +162,7 @@ def _value(name: str, value: Any, told: Callable[[str], str], people: Mapping[st
     """Return a value as people write it."""
     if value is None and name == "owner_id":
         return told(N_("Everybody (public)"))
-    if value is None or value in ("", [], {}):
+    if value in _NOTHING:
         return "\N{EN DASH}"
     if isinstance(value, bool):
         return told(N_("yes")) if value else told(N_("no"))
@@ -163,7 +171,10 @@ def _value(name: str, value: Any, told: Callable[[str], str], people: Mapping[st
     if isinstance(value, str):
         if name.endswith("_at"):
             return datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M")
-        return people.get(value, value)
+        words = _VALUES.get(name, {}).get(value)
+        return told(words) if words is not None else people.get(value, value)
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(value)
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_value(key, inner, told, people)}" for key, inner in value.items())
     return f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value).decode()

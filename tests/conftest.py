@@ -4,7 +4,7 @@ import contextlib
 import gc
 import itertools
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.browser.chromium import browser, chromium  # noqa: F401 - fixtures
-from tests.databases import database, postgres, postgres_url, store  # noqa: F401 - fixtures
+from tests.databases import (  # noqa: F401 - fixtures
+    database,
+    empty_database,
+    postgres,
+    postgres_url,
+    postgres_with_tables,
+    store,
+)
 from tests.lab.running import lab  # noqa: F401 - a fixture
 from tests.places import BIN, ROOT
 from tests.processes import Program, running
@@ -70,10 +77,20 @@ def serve(config: Mapping[str, Any], folder: Path, env: Mapping[str, str] | None
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives all tests of the laboratory to one worker of pytest-xdist, so that it is started once."""
+    """Gives tests that share a fixture to one worker of pytest-xdist, so that it is set up once and not in each."""
     for item in items:
-        if "lab" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("lab"))
+        if item.get_closest_marker("xdist_group"):
+            continue
+        group = "lab" if "lab" in getattr(item, "fixturenames", ()) else _module_of_shared_fixture(item)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _module_of_shared_fixture(item: pytest.Item) -> str:
+    found: Mapping[str, Sequence[Any]] = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009 - has no type
+    # Those with an underscore are event loops, which cost nothing.
+    shared = (each[-1].scope == "module" for name, each in found.items() if each and not name.startswith("_"))
+    return item.location[0] if any(shared) else ""
 
 
 _running: list[RunningGateway] = []

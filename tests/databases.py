@@ -1,5 +1,10 @@
-"""Private databases for tests: a PostgreSQL server for the session, and a database for each test in it or in SQLite."""
+"""Private databases for tests: a PostgreSQL server for the session, and a database for each test in it or in SQLite.
 
+To make the tables takes ten times as long as all else that most tests do, so a test gets them made, unless it asks for
+an empty database.
+"""
+
+import asyncio
 import contextlib
 import getpass
 import itertools
@@ -7,11 +12,13 @@ import os
 import pwd
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +131,9 @@ def postgres() -> Iterator[str]:
         server.close()
 
 
-_spare: list[str] = []
+_SPARE: list[str] = []
+_SPARE_WITH_TABLES: list[str] = []
+_WITH_TABLES: list[bytes] = []
 
 
 @pytest.fixture
@@ -133,41 +142,125 @@ def postgres_url(postgres: str) -> Iterator[Callable[[], str]]:
     used: list[str] = []
 
     def make() -> str:
-        if _spare:
-            used.append(_spare.pop())
-        else:
-            name = f"t{uuid.uuid4().hex}"
-            with psycopg.connect(postgres, autocommit=True) as connection:
-                connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-            used.append(postgres.replace("/postgres?", f"/{name}?"))
+        used.append(_SPARE.pop() if _SPARE else _new_database(postgres))
         return used[-1]
 
     yield make
     # A database is 7 MB in 300 files, which takes longer to copy than its tables to drop.
     for url in used:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        with _alone(url) as connection:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")
-    _spare.extend(used)
+    _SPARE.extend(used)
+
+
+def _new_database(postgres: str) -> str:
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    return postgres.replace("/postgres?", f"/{name}?")
+
+
+@contextlib.contextmanager
+def _alone(url: str) -> Iterator[psycopg.Connection]:
+    """Connects to a database, and ends all other connections to it."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        yield connection
+
+
+@pytest.fixture
+def postgres_with_tables(postgres: str) -> Iterator[Callable[[], str]]:
+    """As `postgres_url`, with our tables in it."""
+    used: list[str] = []
+
+    def make() -> str:
+        if _SPARE_WITH_TABLES:
+            used.append(_SPARE_WITH_TABLES.pop())
+        else:
+            used.append(_new_database(postgres))
+            _in_a_loop_of_its_own(_make_tables(used[-1]))
+        return used[-1]
+
+    yield make
+    for url in used:
+        with _alone(url) as connection:
+            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+            assert ("alembic_version",) in tables
+            rows = [name for (name,) in tables if name not in ("alembic_version", "revision")]
+            # In any order: what refers to what is not looked at.
+            connection.execute(
+                "; ".join(
+                    [
+                        "SET session_replication_role = replica",
+                        "UPDATE revision SET number = 0",
+                        *(f'DELETE FROM "{name}"' for name in rows),
+                    ]
+                )
+            )
+    _SPARE_WITH_TABLES.extend(used)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     """Makes an empty database on each call, and returns its URL; a test with it runs on both kinds."""
     if request.param == "postgresql":
         make: Callable[[], str] = request.getfixturevalue("postgres_url")
         return make
     numbers = itertools.count()
-    return lambda: f"sqlite:///{tmp_path}/store{next(numbers)}.db"
+    return lambda: f"sqlite:///{tmp_path}/empty{next(numbers)}.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes a database with nothing but tables on each call, and returns its URL; a test runs on both kinds."""
+    if request.param == "postgresql":
+        make: Callable[[], str] = request.getfixturevalue("postgres_with_tables")
+        return make
+    numbers = itertools.count()
+    return lambda: sqlite_with_tables(tmp_path / f"store{next(numbers)}.db")
+
+
+def sqlite_with_tables(path: Path) -> str:
+    """Makes an SQLite database with our tables in it, and returns its URL."""
+    if not _WITH_TABLES:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "made.db"
+            _in_a_loop_of_its_own(_make_tables(f"sqlite:///{made}"))
+            with contextlib.closing(sqlite3.connect(made)) as connection:
+                _WITH_TABLES.append(connection.serialize())
+    path.write_bytes(_WITH_TABLES[0])
+    return f"sqlite:///{path}"
+
+
+async def opened(url: str) -> Store:
+    """Opens a store; an SQLite database that is not there is made first, with our tables in it."""
+    if url.startswith("sqlite:"):
+        _be_there(Path(url.removeprefix("sqlite:///")))
+    return await Store.open(url, environ={}, secret_keys=(SECRET,))
+
+
+def _be_there(path: Path) -> None:
+    if not path.exists():
+        sqlite_with_tables(path)
+
+
+async def _make_tables(url: str) -> None:
+    await (await Store.open(url, environ={}, secret_keys=(SECRET,))).aclose()
+
+
+def _in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine to its end; the caller may be in a loop."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 @pytest.fixture
 async def store(database: Callable[[], str]) -> AsyncIterator[Store]:
-    """An empty store, once in SQLite and once in PostgreSQL."""
-    opened = await Store.open(database(), environ={}, secret_keys=(SECRET,))
-    yield opened
-    await opened.aclose()
+    """A store with nothing in it, once in SQLite and once in PostgreSQL."""
+    store = await opened(database())
+    yield store
+    await store.aclose()

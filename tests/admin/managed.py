@@ -13,8 +13,8 @@ from metamcp_asgi import Gateway
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.keys import describe_key
 from metamcp_asgi.store.models import ApiKey, User
-from metamcp_asgi.store.repository import SYSTEM, Store
-from tests.databases import SECRET
+from metamcp_asgi.store.repository import SYSTEM
+from tests.databases import SECRET, opened
 from tests.gateway.client import Client
 from tests.gateway.running import served
 from tests.places import ROOT
@@ -100,7 +100,7 @@ class Managed:
 @contextlib.asynccontextmanager
 async def managed(url: str, **settings: Any) -> AsyncIterator[Managed]:
     """Runs a gateway over the database at `url`, with Ada, an admin, and Mel, a member."""
-    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    store = await opened(url)
     async with store.write(SYSTEM) as tx:
         ada = await tx.add(User(email="ada@example.com", role="admin"))
         mel = await tx.add(User(email="mel@example.com"))

@@ -14,6 +14,7 @@ from metamcp_asgi.cli import main
 from metamcp_asgi.store.keys import describe_key
 from metamcp_asgi.store.models import ApiKey, Endpoint, Namespace, Role, Server, Setting, User
 from metamcp_asgi.store.repository import SYSTEM, Store
+from tests.databases import sqlite_with_tables
 from tests.places import BIN
 from tests.processes import running
 
@@ -111,7 +112,7 @@ NOWHERE: Environ = {"METAMCP_URL": None, "METAMCP_API_KEY": None, "METAMCP_SECRE
 @pytest.fixture
 def metamcp(tmp_path: Path) -> Metamcp:
     """The command on an SQLite database."""
-    database = with_people(f"sqlite:///{tmp_path}/metamcp.db")
+    database = with_people(sqlite_with_tables(tmp_path / "metamcp.db"))
     return Metamcp(database, {**NOWHERE, "DATABASE_URL": database})
 
 
@@ -119,7 +120,7 @@ def metamcp(tmp_path: Path) -> Metamcp:
 def running_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A gateway that runs over an SQLite database; yields the URLs of both."""
     folder = tmp_path_factory.mktemp("served")
-    database = with_people(f"sqlite:///{folder}/served.db")
+    database = with_people(sqlite_with_tables(folder / "served.db"))
     command: Sequence[str | Path] = [BIN / "metamcp", "serve", "--database", database, "--port", "0"]
     with running(command, r"serves .* on (http://\S+)", cwd=folder) as (_, ready):
         yield database, ready[1]

@@ -27,7 +27,7 @@ from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.models import Endpoint, Membership, Namespace, Server, User
 from metamcp_asgi.store.policy import COMMAND_LINE, Acting
 from metamcp_asgi.store.repository import Store
-from tests.databases import SECRET
+from tests.databases import SECRET, opened
 from tests.serving import Client, Served, serving, until
 
 __all__ = ["Driver", "driver"]
@@ -127,7 +127,7 @@ def _secrets(secret: str) -> Any:
 async def driver(folder: Path) -> AsyncIterator[Driver]:
     """Starts one; its `port` is where relays tell it of scenarios."""
     url = f"sqlite:///{folder}/a.db"
-    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    store = await opened(url)
     async with store.write(COMMAND_LINE) as tx:
         user = await tx.add(User(email="ada@example.com", role="admin"))
     settings = Settings(

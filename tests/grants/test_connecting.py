@@ -27,7 +27,7 @@ from metamcp_asgi.store.models import Server, User
 from metamcp_asgi.store.policy import Acting
 from metamcp_asgi.store.repository import SYSTEM, Store
 from metamcp_asgi.upstream.granted import AuthorizationNeeded
-from tests.databases import SECRET
+from tests.databases import SECRET, opened
 from tests.grants.authorizing import Authorizing, authorizing
 
 OURSELVES = Ourselves("http://127.0.0.1:12008/fe-oauth/callback")
@@ -86,7 +86,7 @@ async def agree(url: str) -> dict[str, str]:
 @contextlib.asynccontextmanager
 async def begun(folder: Path) -> AsyncIterator[Side]:
     fetch = Outward(Guard(["127.0.0.1"]))
-    store = await Store.open(f"sqlite:///{folder}/a.db", environ={}, secret_keys=(SECRET,))
+    store = await opened(f"sqlite:///{folder}/a.db")
     async with authorizing() as provider:
         side = Side(provider, store, fetch)
         async with store.write(SYSTEM) as tx:

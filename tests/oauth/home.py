@@ -18,14 +18,14 @@ from metamcp_asgi import Gateway
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.models import Endpoint, Membership, Namespace, Server, ToolSetting
 from metamcp_asgi.store.policy import COMMAND_LINE
-from metamcp_asgi.store.repository import SYSTEM, Store
+from metamcp_asgi.store.repository import SYSTEM
 from metamcp_asgi.store.services import users
 from metamcp_asgi.store.services.inputs import NewUser
-from tests.databases import SECRET
+from tests.databases import SECRET, opened
 from tests.gateway.running import served
 from tests.places import ROOT
 from tests.serving import MODERN
-from tests.signin.people import ADA, MEL, PASSWORD, House, Visitor, token_of
+from tests.signin.people import ADA, MEL, House, Visitor, hashed, token_of
 
 CALLBACK = "http://127.0.0.1:33418/callback"
 JSON = dict[str, Any]
@@ -157,10 +157,11 @@ def server_command(*tools: str) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def home(url: str, **given: Any) -> AsyncIterator[Home]:
     """Runs a gateway over the database at `url`."""
-    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    store = await opened(url)
     async with store.write(SYSTEM) as tx:
-        ada = await users.create(tx, COMMAND_LINE, NewUser(email=ADA, name="Ada", password=PASSWORD))
-        await users.create(tx, COMMAND_LINE, NewUser(email=MEL, password=PASSWORD))
+        ada = await users.create(tx, COMMAND_LINE, NewUser(email=ADA, name="Ada"))
+        mel = await users.create(tx, COMMAND_LINE, NewUser(email=MEL))
+        ada.password_hash = mel.password_hash = hashed()
         namespace = await tx.add(Namespace(name="all"))
         server = await tx.add(Server(name="echo", type="stdio", **server_command("read", "write")))
         await tx.add(Membership(namespace_id=namespace.id, server_id=server.id))

@@ -20,7 +20,7 @@ from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import settings, users
 from metamcp_asgi.store.services.inputs import NewUser
-from tests.databases import SECRET
+from tests.databases import SECRET, opened
 from tests.gateway.running import served
 from tests.signin.provider import provider
 
@@ -112,7 +112,7 @@ class House:
 @contextlib.asynccontextmanager
 async def house(url: str, **given: Any) -> AsyncIterator[House]:
     """Runs a gateway over the database at `url`."""
-    store = await Store.open(url, environ={}, secret_keys=(SECRET,))
+    store = await opened(url)
     async with store.write(COMMAND_LINE) as tx:
         for new in (NewUser(email=ADA, name="Ada"), NewUser(email=MEL)):
             user = await users.create(tx, COMMAND_LINE, new)

@@ -344,8 +344,8 @@ def many(word: str, count: int) -> dict[str, Any]:
     return {"mcpServers": servers, "namespaces": {"n": {"servers": list(servers)}}, "endpoints": {}}
 
 
-def test_a_file_is_planned_applied_and_exported(database: Callable[[], str], tmp_path: Path) -> None:
-    url = database()
+def test_a_file_is_planned_applied_and_exported(empty_database: Callable[[], str], tmp_path: Path) -> None:
+    url = empty_database()
 
     def run(*arguments: str, status: int = 0) -> str:
         return printed(*arguments, folder=tmp_path, database=url, status=status)

@@ -30,11 +30,11 @@ async def tables(engine: AsyncEngine) -> set[str]:
         return set(await connection.run_sync(lambda c: inspect(c).get_table_names()))
 
 
-async def test_the_migrations_make_the_tables_that_the_models_describe(database: Callable[[], str]) -> None:
+async def test_the_migrations_make_the_tables_that_the_models_describe(empty_database: Callable[[], str]) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    engine = engine_of(database())
+    engine = engine_of(empty_database())
     await schema.upgrade(engine)
 
     def differences(connection: Connection) -> list[object]:
@@ -46,8 +46,8 @@ async def test_the_migrations_make_the_tables_that_the_models_describe(database:
     await engine.dispose()
 
 
-async def test_down_and_up_again_with_rows_in_every_table(database: Callable[[], str]) -> None:
-    url = database()
+async def test_down_and_up_again_with_rows_in_every_table(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
     store = await Store.open(url, environ={}, secret_keys=(SECRET,))
     await one_of_each(store)
     await store.aclose()
@@ -66,9 +66,9 @@ async def test_down_and_up_again_with_rows_in_every_table(database: Callable[[],
 
 
 async def test_a_key_outlasts_the_way_down_and_up_again_what_it_was_before_does_not(
-    database: Callable[[], str],
+    empty_database: Callable[[], str],
 ) -> None:
-    url = database()
+    url = empty_database()
     store = await Store.open(url, environ={}, secret_keys=(SECRET,))
     ids = await one_of_each(store)
     await store.aclose()
@@ -89,8 +89,8 @@ async def test_a_key_outlasts_the_way_down_and_up_again_what_it_was_before_does_
     await store.aclose()
 
 
-async def test_a_server_with_a_sandbox_is_off_where_there_are_none(database: Callable[[], str]) -> None:
-    url = database()
+async def test_a_server_with_a_sandbox_is_off_where_there_are_none(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
     store = await Store.open(url, environ={}, secret_keys=(SECRET,))
     async with store.write(SYSTEM) as tx:
         await tx.add(Server(name="boxed", type="stdio", command="true", sandbox={}))
@@ -104,8 +104,8 @@ async def test_a_server_with_a_sandbox_is_off_where_there_are_none(database: Cal
     await engine.dispose()
 
 
-async def test_processes_that_start_together_make_the_schema_once(database: Callable[[], str]) -> None:
-    url = database()
+async def test_processes_that_start_together_make_the_schema_once(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
     stores = await asyncio.gather(*(Store.open(url, environ={}, secret_keys=(SECRET,)) for _ in range(4)))
     assert [await store.revision() for store in stores] == [0] * 4
     for store in stores:
@@ -147,8 +147,8 @@ async def test_an_older_postgresql_schema_is_refused_with_the_command_to_run(pos
         await Store.open(url, environ={}, secret_keys=(SECRET,))
 
 
-async def test_a_newer_schema_is_refused(database: Callable[[], str]) -> None:
-    url = database()
+async def test_a_newer_schema_is_refused(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
     engine = engine_of(url)
     await schema.upgrade(engine)
     async with engine.begin() as connection:
@@ -158,8 +158,8 @@ async def test_a_newer_schema_is_refused(database: Callable[[], str]) -> None:
         await Store.open(url, environ={}, secret_keys=(SECRET,))
 
 
-async def test_somebody_elses_tables_are_left_alone(database: Callable[[], str]) -> None:
-    url = database()
+async def test_somebody_elses_tables_are_left_alone(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
     engine = engine_of(url)
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE namespaces (uuid TEXT)"))

@@ -23,8 +23,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def url(database: Callable[[], str], tmp_path: Path) -> str:
-    made = database()
+def url(empty_database: Callable[[], str], tmp_path: Path) -> str:
+    made = empty_database()
     if made.startswith("postgresql"):
         upgraded = metamcp("db", "upgrade", "--database", made, env={"METAMCP_SECRET_KEYS": KEY}, cwd=tmp_path)
         assert upgraded.returncode == 0, upgraded.stderr
@@ -76,7 +76,7 @@ async def test_users_are_added_and_listed_and_get_roles_and_passwords(run: Run, 
     ]
 
 
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
 class TestMistakes:
     async def test_each_gets_a_message_and_no_traceback(self, run: Run) -> None:
         run("add", "ada@example.org", "--no-password")

@@ -129,13 +129,13 @@ async def test_check_100_a_killed_worker_costs_only_its_own_connections(
         async with within(AT_ONCE, "the other worker, after one was killed"):
             assert (await workers.at(other).call("um__echo")).status == 200
         async with within(RECOVERY, "a killed worker's replacement"):
-            await until(lambda: len(workers.pids()) == 2 and killed not in workers.pids())
-        successor = next(pid for pid in workers.pids() if pid != other)
+            pids = await workers.replaced(killed)
+        successor = next(pid for pid in pids if pid != other)
         await until_true(lambda: works(workers.at(successor)), "the first call at the replacement")
         over = True
     # One client has one connection at a time, so no more than one of its calls was cut off.
     assert len(broken) <= clients
-    assert not exists(child), "it belongs to the companion, and ends with the gateway"
+    await until(lambda: not exists(child))  # it belongs to the companion, and ends with the gateway
     assert len(log.read_text().splitlines()) <= finished
 
 
@@ -146,8 +146,7 @@ async def test_check_100_with_a_companion_the_child_outlives_the_worker_and_noth
         killed, _ = workers.pids()
         child = await pid_of_child(workers.at(killed))
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: len(workers.pids()) == 2 and killed not in workers.pids())
-        for pid in workers.pids():
+        for pid in await workers.replaced(killed):
             await until_true(lambda pid=pid: works(workers.at(pid)), "each worker")  # type: ignore[misc]
             assert await pid_of_child(workers.at(pid)) == child
         assert children_with("stdio_server.py", workers.program.pid) == {child}
@@ -171,8 +170,7 @@ async def test_check_100_without_a_companion_the_child_goes_with_its_worker_and_
     with contextlib.ExitStack() as stack:
         program, ready = await asyncio.to_thread(stack.enter_context, running(command, listens, env, ROOT))
         workers = RunningWorkers(program, int(ready[1]), config)
-        await until(lambda: len(workers.pids()) == 2)
-        killed, other = workers.pids()
+        killed, other = await workers.replaced()
         for pid in (killed, other):
             await until_true(lambda pid=pid: works(workers.at(pid)), "each worker")  # type: ignore[misc]
         child = await pid_of_child(workers.at(killed))
@@ -182,8 +180,7 @@ async def test_check_100_without_a_companion_the_child_goes_with_its_worker_and_
         async with within(AT_ONCE, "the end of a killed worker's child"):
             await until(lambda: not exists(child))
         assert [t["name"] for t in (await workers.at(other).modern("tools/list")).result()["tools"]]
-        await until(lambda: len(workers.pids()) == 2 and killed not in workers.pids())
-        successor = next(pid for pid in workers.pids() if pid != other)
+        successor = next(pid for pid in await workers.replaced(killed) if pid != other)
         await until_true(lambda: works(workers.at(successor)), "the replacement of a killed worker")
         new = await pid_of_child(workers.at(successor))
         assert children_with("stdio_server.py", program.pid) == {kept, new}

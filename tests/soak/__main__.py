@@ -28,7 +28,7 @@ from tests.redis import Redis
 from tests.soak.clients import ANSWERED, CROWD, Soak
 from tests.soak.ledger import Ledger
 from tests.upstream.child.children import exists
-from tests.workers.running import RunningWorkers, children_of, until, workers_for
+from tests.workers.running import RunningWorkers, children_of, workers_for
 
 RESULTS = 0.5
 """The part of the calls of each kind of client that has to have a result, whatever fails; usual are 0.8 to 0.9."""
@@ -76,15 +76,14 @@ class Faults:
         """Has both workers replaced in good order."""
         before = self._workers.pids()
         self._workers.reload()
-        await until(lambda: len(self._workers.pids()) == 2 and not set(before) & set(self._workers.pids()), 60)
+        await self._workers.replaced(*before, within=60)
 
     async def kill_worker(self) -> None:
         """Kills one, and waits for its replacement."""
-        await until(lambda: len(self._workers.pids()) == 2, 60)
-        victim = random.choice(self._workers.pids())
+        victim = random.choice(await self._workers.replaced(within=60))
         self._ledger.kills.append(time.monotonic())
         os.kill(victim, signal.SIGKILL)
-        await until(lambda: len(self._workers.pids()) == 2 and victim not in self._workers.pids(), 60)
+        await self._workers.replaced(victim, within=60)
 
     async def kill_child(self) -> None:
         """Kills one process of the stdio servers."""

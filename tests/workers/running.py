@@ -72,6 +72,17 @@ class RunningWorkers:
         mine = Path(f"/proc/{self.program.pid}/cmdline").read_bytes()
         return [pid for pid in children_of(self.program.pid) if _cmdline(pid) == mine]
 
+    async def replaced(self, *gone: int, within: float = 30.0) -> list[int]:
+        """Waits until two processes serve and none of these does, and returns them."""
+
+        def found() -> list[int]:
+            # Looked at once: a process that was killed may still be there at the first look and gone at the second.
+            pids = self.pids()
+            return pids if len(pids) == 2 and not set(pids) & set(gone) else []
+
+        pids: list[int] = await until(found, within)
+        return pids
+
     def reload(self) -> None:
         """Has all processes replaced."""
         self.program.signal(signal.SIGHUP)

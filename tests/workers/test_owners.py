@@ -74,7 +74,7 @@ async def test_check_54_one_session_whichever_process_is_asked_until_its_owner_i
         assert "was lost with the process of the gateway" in answer["content"][0]["text"]
         async with asyncio.timeout(10):
             assert (await session.call("each__counter")).result()["content"][0]["text"] == "1"
-        await until(lambda: len(workers.pids()) == 2)
+        await workers.replaced(owner)
         session.client = workers.client("keyed", KEY_B)
         assert [(await session.call("each__counter")).result()["content"][0]["text"] for _ in range(3)] == list("234")
 

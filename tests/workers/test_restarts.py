@@ -35,7 +35,7 @@ async def restart(workers: RunningWorkers) -> None:
     """Has all processes replaced, and waits until that is done."""
     before = workers.pids()
     workers.reload()
-    await until(lambda: len(workers.pids()) == 2 and not set(before) & set(workers.pids()))
+    await workers.replaced(*before)
 
 
 async def listed(workers: RunningWorkers) -> list[str]:

@@ -128,8 +128,7 @@ def descendants(pid: int) -> list[int]:
 
 async def kept(workers: RunningWorkers, client_key: str | None = None) -> list[int]:
     """Waits until there are two processes that answer, and returns them."""
-    await until(lambda: len(workers.pids()) == 2)
-    found = workers.pids()
+    found = await workers.replaced()
     for pid in found:
         assert (await workers.at(pid, key=client_key).modern("tools/list")).status == 200
     return found
@@ -152,7 +151,7 @@ async def test_a_restart_leaves_servers_on_stdio_alone(shared_redis: Redis, tmp_
         before = workers.pids()
         server = await said_by(workers.client())
         workers.reload()
-        await until(lambda: len(workers.pids()) == 2 and not set(before) & set(workers.pids()))
+        await workers.replaced(*before)
         assert {await said_by(workers.at(pid)) for pid in workers.pids()} == {server}
 
 
@@ -175,8 +174,7 @@ async def test_all_take_over_a_change_in_the_database(shared_redis: Redis, tmp_p
     command = [METAMCP, "serve", *database, "--port", "0", "--workers", "2"]
     with running(command, r"metamcp serves .* on http://127\.0\.0\.1:(\d+)", env, ROOT) as (program, line):
         workers = RunningWorkers(program, int(line[1]), tmp_path / "mcp.json")
-        await until(lambda: len(workers.pids()) == 2)
-        pids = workers.pids()
+        pids = await workers.replaced()
         session = await workers.client().session()  # sealed by the database's keys, which all have
         assert (await session.call("one__echo")).status == 200
         await asyncio.to_thread(apply, one=stdio(), two=stdio())
@@ -198,9 +196,9 @@ async def test_a_restart_with_a_faulty_file_is_refused_and_all_goes_on(shared_re
         await workers.said(r"A worker cannot start: .*mcp\.json")
         assert (await workers.at(before[1]).call("one__echo", {})).status == 200
         workers.config.write_text(json.dumps(document_of({"one": stdio()})))
-        await until(lambda: len(workers.pids()) == 2)
+        await workers.replaced(before[0])
         workers.reload()
-        await until(lambda: len(workers.pids()) == 2 and not set(before) & set(workers.pids()))
+        await workers.replaced(*before)
         await kept(workers)
 
 

@@ -105,7 +105,7 @@ async def _own(ask: Ask) -> Reply:
         for each in kept:
             row = known[each.server_id]
             name = row.name if may_see(ask.caller, row) else None
-            items.append(OwnGrant(server_id=row.id, server=name, **structs.asdict(_grant(tx, row, each))))
+            items.append(OwnGrant(server_id=row.id, server=name, **structs.asdict(_grant(tx, _urls(tx, row), each))))
     return Reply(body=OwnGrants(items=sorted(items, key=lambda item: (item.server or "", item.server_id))))
 
 

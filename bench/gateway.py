@@ -42,7 +42,12 @@ Served = tuple[Program, int]
 
 @contextlib.contextmanager
 def gateway(
-    served: Mapping[str, Any] | str, folder: Path, *, core: int | None = None, env: Mapping[str, str] | None = None
+    served: Mapping[str, Any] | str,
+    folder: Path,
+    *,
+    core: int | None = None,
+    env: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[Served]:
     """Run ``metamcp serve`` for the length of a ``with`` block.
 
@@ -51,9 +56,11 @@ def gateway(
         folder: Where the file is written.
         core: The core that it is bound to.
         env: Settings.
+        under: The beginning of a command that runs the rest of it.
     """
     what = ["--database", served] if isinstance(served, str) else [_written(served, folder)]
-    command = [*_metamcp(), "serve", *what, "--port", "0", "--log-level", "error"]
+    runs = [*under, *python("metamcp_asgi")] if under else _metamcp()
+    command = [*runs, "serve", *what, "--port", "0", "--log-level", "error"]
     with running(command, folder, core=core, env=env) as process:
         line = process.line("metamcp serves")
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
@@ -93,11 +100,11 @@ def upstream(folder: Path, *, core: int = LOAD_CORE) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def nothing(body: bytes, folder: Path, *, core: int) -> Iterator[Served]:
+def nothing(body: bytes, folder: Path, *, core: int, under: Sequence[str] = ()) -> Iterator[Served]:
     """Run the application that does nothing but answer ``body``."""
     path = folder / f"body-{time.monotonic_ns()}"
     path.write_bytes(body)
-    with running(python("bench.serving", "nothing", str(path)), folder, core=core) as process:
+    with running([*under, *python("bench.serving", "nothing", str(path))], folder, core=core) as process:
         yield process, int(process.line("port ").split()[1])
 
 

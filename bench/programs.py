@@ -86,6 +86,11 @@ class Program:
         if self._process.poll() is not None:
             raise BenchError(f"{self._name} ended: {self._tail()}")
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def cpu(self) -> float:
         """Return its processor time so far and that of its workers, user and system, in seconds."""
         return sum(map(_cpu, [self._process.pid, *_forked(self._process.pid)]))

@@ -540,9 +540,12 @@ class TestModernStdio:
                 asyncio.create_task(server.send(call("t", client, ALL, level, **arguments), (ADA, BOB)[number]))
             )
         await asyncio.gather(*sending)
-        # What this server says after its responses has been read when one more has come.
-        await server.send(call("t", Client(), ALL, None, tag="last", wait=1, log=False), ADA)
+        await self.heard_out(server)
         return [client.logs for client in clients]
+
+    async def heard_out(self, server):
+        """Returns when what this server says after its responses has been read, as one more has come."""
+        await server.send(call("t", Client(), ALL, None, tag="last", wait=1, log=False), ADA)
 
     async def test_it_is_that_of_the_only_request_with_a_level(self, modern):
         async with connected(modern) as server:
@@ -564,6 +567,7 @@ class TestModernStdio:
             client = Client()
             await server.send(call("t", client, ALL, "debug", tag="mine", wait=2, log=True), BOB)
             assert client.logs == []
+            await self.heard_out(server)
             assert await self.both(server, "debug") == [["0"]], "its response has come meanwhile"
 
 

@@ -37,6 +37,7 @@ _HELP: Final[Mapping[str, str]] = {
     "expires_at": "Until when it is valid: 2030-01-31T00:00:00Z.",
     "grace_seconds": "For how many seconds the key before is still good.  [default: 86400]",
     "headers": "A header of every request.",
+    "jwks": 'The public keys with which it authenticates, instead of a secret: @FILE with {"keys": [...]}.',
     "listed": "Its name in the registry.",
     "middlewares": 'A middleware, in order: its name, or {"name": {options}}.',
     "name": "What it is called.",

@@ -159,7 +159,8 @@ def _run(operation: Operation, verb: str, fields: list[Field], fixed: Mapping[st
 def _remark(operation: Operation, answer: Any, *, as_json: bool) -> None:
     """Say what the answer itself does not, where scripts do not read it."""
     for field, secret in (("key", "key"), ("client_secret", "secret")):
-        if field in getattr(operation.gives, "__struct_fields__", ()):
+        made = field in getattr(operation.gives, "__struct_fields__", ())
+        if made and isinstance(answer, dict) and answer.get(field):
             click.echo(f"The {secret} is shown this once, and cannot be had again.", err=True)
     if as_json or not isinstance(answer, dict):
         return

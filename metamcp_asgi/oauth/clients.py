@@ -176,16 +176,16 @@ class Clients:
 
 def _client(row: OAuthClient) -> Client:
     grants = row.attributes.get("grant_types") or ()
-    acts = row.owner_id is not None and row.secret_digest is not None and "client_credentials" in grants
-    return Client(
+    client = Client(
         client_id=row.client_id,
         name=row.name,
         redirect_uris=tuple(row.redirect_uris),
         grant_types=tuple(grants),
         secret_digest=row.secret_digest,
         owned=row.owner_id is not None,
-        acts=acts,
     ).with_keys(row.attributes.get("token_endpoint_auth_method"), row.attributes)
+    able = client.keyed or client.secret_digest is not None
+    return replace(client, acts=client.owned and able and "client_credentials" in grants)
 
 
 def _credentials(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.redirects import fault_of_redirect
-from metamcp_asgi.store.services.oauth import KEYED, TOKEN_EXCHANGE
+from metamcp_asgi.store.services.inputs import Invalid
+from metamcp_asgi.store.services.oauth import KEYED, TOKEN_EXCHANGE, public_keys
 
 __all__ = ["GRANT_TYPES", "JWT_BEARER", "METHODS", "Client", "ClientMetadata", "read_metadata"]
 
@@ -25,9 +26,6 @@ METHODS: Final = ("none", "client_secret_basic", "client_secret_post", KEYED)
 _MOST_REDIRECTS: Final = 20
 _LONGEST_NAME: Final = 200
 _LONGEST: Final = 1000
-_MOST_KEYS: Final = 20
-_PUBLIC: Final = ("RSA", "EC", "OKP")
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _KEPT: Final = ("client_uri", "logo_uri", "tos_uri", "policy_uri", "software_id", "software_version", "scope")
 
 
@@ -137,13 +135,10 @@ def _keys(given: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(uri, str) or len(uri) > _LONGEST or not uri.isprintable() or not _is_web(uri):
             raise OAuthError("invalid_client_metadata", "jwks_uri must be a URL")
         return {"jwks_uri": uri}
-    keys = jwks.get("keys") if isinstance(jwks, Mapping) else None
-    if not isinstance(keys, list) or not 1 <= len(keys) <= _MOST_KEYS:
-        raise OAuthError("invalid_client_metadata", f"jwks must have 1 to {_MOST_KEYS} keys")
-    for key in keys:
-        if not isinstance(key, Mapping) or key.get("kty") not in _PUBLIC or not _PRIVATE.isdisjoint(key):
-            raise OAuthError("invalid_client_metadata", f"jwks may have public keys only, of {', '.join(_PUBLIC)}")
-    return {"jwks": {"keys": keys}}
+    try:
+        return {"jwks": public_keys(jwks)}
+    except Invalid as error:
+        raise OAuthError("invalid_client_metadata", str(error)) from None
 
 
 def _texts(given: Mapping[str, Any], field: str, default: tuple[str, ...]) -> tuple[str, ...]:

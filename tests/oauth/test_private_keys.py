@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import time
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,15 +12,22 @@ import httpx2
 import jwt
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from mcp import Client
+from mcp.client.auth.extensions.client_credentials import PrivateKeyJWTOAuthProvider, SignedJWTParameters
+from mcp.client.streamable_http import streamable_http_client
 from starlette.types import Receive, Scope, Send
 
 from metamcp_asgi import Gateway
 from metamcp_asgi.settings import Settings
+from metamcp_asgi.store.policy import COMMAND_LINE
+from metamcp_asgi.store.services import oauth
 from tests.databases import SECRET
 from tests.gateway.running import served
 from tests.oauth.company import JWT_BEARER, Company, stranger
 from tests.oauth.home import CALLBACK, JSON
 from tests.oauth.issuer import Issuer, jwk
+from tests.oauth.test_clients import Kept
 from tests.oauth.test_exchange import EXCHANGE, KIND, access_token
 from tests.serving import serving
 
@@ -115,6 +123,30 @@ async def test_a_registered_client_goes_the_whole_way_with_its_key_and_not_witho
     assert (await home.http.post("/oauth/revoke", data={**form, "client_id": me})).status_code == 401
     assert (await home.http.post("/oauth/revoke", data={**form, **proof()})).status_code == 200
     assert (await home.http.post("/oauth/introspect", data={**form, **proof()})).json()["active"] is False
+
+
+async def test_the_sdks_client_acts_for_its_owner_by_its_key(company: Company) -> None:
+    robot = Program()
+    robot.url = "https://robot.example"
+    async with (await company.home.store()).write(COMMAND_LINE) as tx:
+        new = oauth.NewOAuthClient(name="robot", owner_id=uuid.UUID(company.home.ids["ada"]), jwks=robot.jwks)
+        row, secret = await oauth.create_client(tx, COMMAND_LINE, new)
+    assert secret is None
+    key = robot.keys["one"][0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    signing = SignedJWTParameters(
+        issuer=row.client_id, subject=row.client_id, signing_key=key, signing_algorithm="ES256"
+    )
+    url = company.home.url_of("tools")
+    asserting = signing.create_assertion_provider()
+    auth = PrivateKeyJWTOAuthProvider(url, Kept(), row.client_id, asserting, issuer=company.home.origin)
+    async with (
+        httpx2.AsyncClient(auth=auth, timeout=20) as http,
+        Client(streamable_http_client(url, http_client=http)) as client,
+    ):
+        assert "echo__read" in {tool.name for tool in (await client.list_tools()).tools}
+    async with stranger(company, "127.0.0.19") as http:
+        alone = await post(company, {"grant_type": "client_credentials", "client_id": row.client_id}, http)
+        assert alone.json()["error"] == "invalid_client"
 
 
 async def test_what_a_document_says_of_keys_is_asked_of_whoever_comes_in_its_name(

@@ -57,9 +57,9 @@ class OAuthClient(Shape, frozen=True, kw_only=True, rename="camel"):
 
 
 class OAuthClientMade(OAuthClient, frozen=True, kw_only=True, rename="camel"):
-    """A new client, with ``clientSecret`` itself: it is shown this once."""
+    """A new client, with ``clientSecret`` itself: it is shown this once; ``null`` for one with keys."""
 
-    client_secret: str
+    client_secret: str | None
 
 
 class OAuthClientPage(Page, frozen=True, kw_only=True, rename="camel"):

@@ -194,11 +194,15 @@ class Rotation(_Input, frozen=True, kw_only=True):
 
 
 class NewOAuthClient(_Input, frozen=True, kw_only=True):
-    """A new OAuth client, which acts for its owner by itself; with ``token_exchange`` for others, by their tokens."""
+    """A new OAuth client, which acts for its owner by itself; with ``token_exchange`` for others, by their tokens.
+
+    One with ``jwks``, its public keys, gets no secret.
+    """
 
     name: str
     owner_id: uuid.UUID | None | UnsetType = UNSET
     token_exchange: bool = False
+    jwks: dict[str, Any] | None = None
 
 
 class UserChanges(_Input, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ is an admin's to see and to remove. Knows nothing of the protocol.
 
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement
@@ -22,13 +22,25 @@ from metamcp_asgi.store.services.inputs import Invalid, NewOAuthClient
 from metamcp_asgi.store.services.rows import check_owner, check_version, having
 from metamcp_asgi.store.transaction import Reader, Writer
 
-__all__ = ["KEYED", "TOKEN_EXCHANGE", "clients", "create_client", "delete_client", "grants", "revoke_grant"]
+__all__ = [
+    "KEYED",
+    "TOKEN_EXCHANGE",
+    "clients",
+    "create_client",
+    "delete_client",
+    "grants",
+    "public_keys",
+    "revoke_grant",
+]
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 """RFC 8693."""
 
 KEYED: Final = "private_key_jwt"
 """How clients authenticate with keys of their own, RFC 7523 2.2."""
+
+MOST_KEYS: Final = 20
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 async def clients(
@@ -49,8 +61,10 @@ async def clients(
     return await tx.list(OAuthClient, *where, after=after, limit=limit)
 
 
-async def create_client(tx: Writer, acting: Acting, new: NewOAuthClient) -> tuple[OAuthClient, str]:
+async def create_client(tx: Writer, acting: Acting, new: NewOAuthClient) -> tuple[OAuthClient, str | None]:
     """Make a client that acts for its owner by itself, and return it with its secret, which cannot be had again.
+
+    One that has keys has no secret.
 
     Raises:
         Forbidden: It would be for somebody else, or exchange tokens, and the caller is no admin.
@@ -64,15 +78,40 @@ async def create_client(tx: Writer, acting: Acting, new: NewOAuthClient) -> tupl
     if new.token_exchange:
         check_admin(acting, "clients that exchange tokens")
         grants.append(TOKEN_EXCHANGE)
-    secret = f"mcp_secret_{secrets.token_urlsafe(32)}"
+    secret: str | None = None
+    if new.jwks is None:
+        secret = f"mcp_secret_{secrets.token_urlsafe(32)}"
+        shown: dict[str, Any] = {"token_endpoint_auth_method": "client_secret_basic"}
+    else:
+        shown = {"token_endpoint_auth_method": KEYED, "jwks": public_keys(new.jwks)}
     row = OAuthClient(
         client_id=f"mcp_client_{secrets.token_urlsafe(16)}",
-        secret_digest=digest_of(secret),
+        secret_digest=None if secret is None else digest_of(secret),
         name=short_text("name", new.name),
         owner_id=owner,
-        attributes={"grant_types": grants, "token_endpoint_auth_method": "client_secret_basic"},
+        attributes={"grant_types": grants, **shown},
     )
     return await tx.add(row), secret
+
+
+def public_keys(jwks: Any) -> dict[str, Any]:
+    """Return a set of public keys as it is kept (RFC 7517).
+
+    Args:
+        jwks: What a client or its owner says that they are.
+
+    Raises:
+        Invalid: It is none, or has a key that is not for signing, or private.
+    """
+    keys = jwks.get("keys") if isinstance(jwks, Mapping) else None
+    good = isinstance(keys, list) and 1 <= len(keys) <= MOST_KEYS and all(map(_public, keys))
+    if not good:
+        raise Invalid("jwks", f"must be a set of 1 to {MOST_KEYS} public keys, of RSA, EC or OKP, under keys")
+    return {"keys": keys}
+
+
+def _public(key: Any) -> bool:
+    return isinstance(key, Mapping) and key.get("kty") in ("RSA", "EC", "OKP") and _PRIVATE.isdisjoint(key)
 
 
 async def delete_client(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: int | None = None) -> None:

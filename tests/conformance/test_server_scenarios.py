@@ -25,8 +25,11 @@ LEGS: dict[str, tuple[int, dict[str, str]]] = {
     "two workers, modern stdio": (2, {LEGACY: "stdio", MODERN: "stdio"}),
     "two workers, HTTP+SSE": (2, {LEGACY: "sse", MODERN: "crossing-sse"}),
 }
-# A legacy stdio server is no leg: each of the suite's clients can be asked, so each has a process of its own, and all
-# of them together take minutes. tests/lab has one.
+# A legacy stdio server is no leg: each of the suite's clients can be asked, so each has a process of its own, all of
+# them together take minutes, and `server-stateless` wants the first word of a call that asks within 600 ms, in which no
+# Python server starts. Run by hand, that is the one check that fails besides the exception of "modern-to-legacy". For
+# the revision 2025-11-25 the server has to be the SDK's own, as either_era.py makes an error of an answer that does not
+# fit its form. tests/lab has such a server.
 # The servers that a modern client is led to, and that are spoken to in a legacy revision.
 SPOKEN_TO_IN_LEGACY = ("crossing-legacy", "crossing-sse")
 

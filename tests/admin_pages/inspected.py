@@ -110,18 +110,25 @@ async def _fill(home: House, urls: dict[str, str]) -> dict[str, str]:
     return ids
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def laboratory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Laboratory]:
-    """The laboratory for the tests of a module."""
-    folder, bus = tmp_path_factory.mktemp("inspected"), InMemorySubscriptionBus()
+@contextlib.asynccontextmanager
+async def laboratory_in(folder: Path, **settings: Any) -> AsyncIterator[Laboratory]:
+    """Runs the laboratory, with these settings of the gateway."""
+    bus = InMemorySubscriptionBus()
     async with (
         witness_at(folder / "witness") as witness,
         _legacy(folder) as legacy,
         served((server := build(witness, bus)).streamable_http_app()) as port,
-        house(f"sqlite:///{folder}/metamcp.db") as home,
+        house(f"sqlite:///{folder}/metamcp.db", **settings) as home,
     ):
         found = Laboratory(home.gateway, int(home.origin.rpartition(":")[2]), home.url)
         found.witness, found.modern, found.bus = witness, server, bus
         found.ids = await _fill(home, {"modern": f"http://127.0.0.1:{port}/mcp", "legacy": legacy})
         yield found
         await found.aclose()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def laboratory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Laboratory]:
+    """The laboratory for the tests of a module."""
+    async with laboratory_in(tmp_path_factory.mktemp("inspected")) as running:
+        yield running

@@ -258,6 +258,9 @@ async def test_an_endpoint_is_tried_on_a_phone_by_being_signed_in(browser: Brows
     ) as page:  # by the lists, and by an older revision than its server
         await page.get_by_role("link", name="Inspector").click()
         await picture(page, "inspector-choose-phone")
+        await page.get_by_role("searchbox").press_sequentially("LAB", delay=0)
+        await expect(page.get_by_role("link", name="hers", exact=True)).to_be_hidden()
+        await expect(page.get_by_text("None is found by this.")).to_be_visible()
         await page.get_by_role("link", name="lab", exact=True).click()
         await page.get_by_label("Revision of MCP").select_option("2025-06-18")
         # The session's own stream, on which the test waits for news.

@@ -46,14 +46,11 @@ def routes(desk: Desk) -> list[BaseRoute]:
         if endpoint := query.get("endpoint"):
             found = (await desk.ask(request.scope, "getEndpoint", ids={"id": _id(endpoint)})).body
             return _page(request, f"endpoints/{found.id}", found.name, N_("Endpoint"))
-        asked = asked_of(request, "servers", "endpoints")
-        pages = {
-            "servers": await desk.ask(request.scope, "listServers", query={"limit": _ROWS, "after": asked["servers"]}),
-            "endpoints": await desk.ask(
-                request.scope, "listEndpoints", query={"limit": _ROWS, "after": asked["endpoints"]}
-            ),
-        }
-        shown: dict[str, Any] = {name: page.body for name, page in pages.items()}
+        asked = asked_of(request, "search", "servers", "endpoints")
+        shown: dict[str, Any] = {}
+        for name, operation in (("servers", "listServers"), ("endpoints", "listEndpoints")):
+            query = {"limit": _ROWS, "search": asked["search"], "after": asked[name]}
+            shown[name] = (await desk.ask(request.scope, operation, query=query)).body
         return render(request.scope, "admin/inspector/choose.html", asked=asked, **shown)
 
     return [Route("/mcp-inspector", inspector)]

@@ -5,13 +5,17 @@ import json
 import re
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
+from sqlalchemy import event
 
+from metamcp_asgi.store.models import Membership, Namespace, Server, ToolSetting
+from metamcp_asgi.store.policy import COMMAND_LINE
 from tests.admin_pages.visits import Person, person, picture, signed_in
 from tests.places import ROOT
 from tests.signin.people import MEL, House
@@ -275,3 +279,39 @@ async def test_pages_are_quick_with_thousands_of_tools(shared_home: House, api: 
             spent.append(time.process_time() - began)
         # It takes some 30 ms where nothing else runs; a test must not fail on a machine that is slow or busy.
         assert min(spent) < 0.3, (path, spent)
+
+
+async def test_pages_ask_the_database_as_little_with_500_servers_as_with_one(shared_home: House, api: Api) -> None:
+    store = await shared_home.store()
+    clock = uuid.UUID(next(each["id"] for each in (await api.send("GET", "/servers?search=clock"))["items"]))
+    paths = {}
+    async with store.write(COMMAND_LINE) as tx:
+        servers = [Server(name=f"one-of-{number}", type="stdio", command="x", disabled=True) for number in range(500)]
+        await tx.add_all(servers)
+        for name, others in (("few", []), ("many", servers)):
+            space = await tx.add(Namespace(owner_id=None, name=name))
+            ids = [clock, *(server.id for server in others)]
+            members = [Membership(namespace_id=space.id, server_id=each, position=n) for n, each in enumerate(ids)]
+            await tx.add_all(members)
+            await tx.add_all(
+                [ToolSetting(namespace_id=space.id, server_id=each, tool="t", enabled=False) for each in ids]
+            )
+            paths[name] = f"/namespaces/{space.id}"
+    asked: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        asked.append(arguments[2])
+
+    async def questions(path: str) -> int:
+        asked.clear()
+        assert (await api.person.get(path)).status_code == 200, path
+        return len(asked)
+
+    event.listen(store.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        for page in ("", "/edit", "/servers/add", f"/tool?server={clock}&tool=now", "/tools/many?pattern=*now&to=off"):
+            few = await questions(paths["few"] + page)
+            # The gateway itself looks for changes meanwhile.
+            assert 0 < await questions(paths["many"] + page) <= few + 10, page
+    finally:
+        event.remove(store.engine.sync_engine, "before_cursor_execute", note)

@@ -49,8 +49,8 @@ def routes(desk: Desk) -> list[BaseRoute]:
         asked = asked_of(request, "search", "servers", "endpoints")
         shown: dict[str, Any] = {}
         for name, operation in (("servers", "listServers"), ("endpoints", "listEndpoints")):
-            query = {"limit": _ROWS, "search": asked["search"], "after": asked[name]}
-            shown[name] = (await desk.ask(request.scope, operation, query=query)).body
+            wanted = {"limit": _ROWS, "search": asked["search"], "after": asked[name]}
+            shown[name] = (await desk.ask(request.scope, operation, query=wanted)).body
         return render(request.scope, "admin/inspector/choose.html", asked=asked, **shown)
 
     return [Route("/mcp-inspector", inspector)]

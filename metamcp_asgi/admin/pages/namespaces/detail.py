@@ -17,7 +17,7 @@ from metamcp_asgi.pages.render import render, to
 __all__ = ["answer", "detail", "routes"]
 
 _TOOLS: Final = 50
-_MEMBERS: Final = 25
+_MEMBERS: Final = 15
 _ENDPOINTS: Final = 20
 _SHOWN: Final = {
     "": N_("All"),

@@ -61,6 +61,7 @@ class StoreSource:
         self._check = check
         self._store: Store | None = None
         self._opening = asyncio.Lock()
+        self._reloading = asyncio.Lock()
         self._loader = Loader(transform_localhost=transform_localhost)
         self._expiry: datetime | None = None
         self._uses = Uses()
@@ -109,13 +110,16 @@ class StoreSource:
             ConfigError: The database cannot be used, or a secret in it cannot be opened.
         """
         store = await self.opened()
-        try:
-            async with store.read() as tx:
-                await self._loader.refresh(tx)
-        except StoreError as error:
-            raise ConfigError(str(error), source=self.name) from error
-        snapshot, self._expiry = self._loader.compiler.compile(now())
-        return snapshot
+        # Who has written something reloads, too: one at a time, or a state that is half read would be compiled, and an
+        # older one could come after a newer one.
+        async with self._reloading:
+            try:
+                async with store.read() as tx:
+                    await self._loader.refresh(tx)
+            except StoreError as error:
+                raise ConfigError(str(error), source=self.name) from error
+            snapshot, self._expiry = self._loader.compiler.compile(now())
+            return snapshot
 
     async def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever ``reload`` has something else to tell."""

@@ -13,9 +13,10 @@ from metamcp_asgi import Gateway
 from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.settings import Settings
 from tests.gateway.running import served
-from tests.oauth.home import ADA, PASSWORD, Home, home
+from tests.oauth.home import ADA, Home, home
 from tests.oauth.issuer import Issuer
 from tests.serving import serving
+from tests.signin.people import PASSWORD
 
 DEEP = b'{"keys":' + b"[" * 100_000
 NO_TEXT = b'{"issuer":"\xff"}'

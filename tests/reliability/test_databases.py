@@ -24,6 +24,7 @@ from tests.processes import Program, running
 from tests.redis import Redis
 from tests.reliability.clock import AT_ONCE, until_true, within
 from tests.stdio import stdio
+from tests.workers.running import RunningWorkers
 
 READY = r"metamcp serves .* on (http://127\.0\.0\.1:(\d+))"
 STAND_STILL = PATIENCE + 25.0
@@ -36,6 +37,7 @@ class Managed:
     def __init__(self, program: Program, origin: str, port: int, http: httpx2.AsyncClient) -> None:
         self.program = program
         self.client = Client(port, "tools")
+        self._workers = RunningWorkers(program, port, Path())
         self._origin = origin
         self._http = http
         self._made = 0
@@ -60,9 +62,13 @@ class Managed:
         made = await self.ask("/endpoints", body)
         assert made.status_code == 201, (server, namespace, made.text)
         await until_true(self.serves, "what was set up")
+        # Each process reads what has changed by itself, which it cannot any more once the database is away.
+        for pid in self._workers.pids():
+            client = self._workers.at(pid, "tools")
+            await until_true(lambda client=client: self.serves(client), "each worker")  # type: ignore[misc]
 
-    async def serves(self) -> bool:
-        answer = await self.client.call("us__echo")
+    async def serves(self, client: Client | None = None) -> bool:
+        answer = await (client or self.client).call("us__echo")
         return answer.status == 200 and "result" in answer.message()
 
 

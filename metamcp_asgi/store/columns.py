@@ -4,10 +4,12 @@ Knows nothing of any table.
 """
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import JSON, DateTime, MetaData, TypeDecorator
+from sqlalchemy import JSON, DateTime, MetaData, TypeDecorator, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, declared_attr, mapped_column
@@ -45,6 +47,20 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class _Id(Uuid[uuid.UUID]):
+    """A UUID. Where the database keeps texts, equal texts give one object: long lists name the same rows often."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return what makes the UUID of a text; ``None`` where the driver does."""
+        if dialect.supports_native_uuid:
+            return None
+        return lambda text: None if text is None else _uuid_of(text)
+
+
+_uuid_of: Final = lru_cache(maxsize=16384)(uuid.UUID)
+
 Json: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """Any JSON value; replace it as a whole to change it, because a change inside is not seen."""
 
@@ -52,6 +68,7 @@ Json: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "po
 class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
     """Base of all tables; rows are made by keyword."""
 
+    type_annotation_map: ClassVar[dict[Any, Any]] = {uuid.UUID: _Id()}
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(column_0_label)s",

@@ -87,7 +87,8 @@ class Aggregator:
         self._stale_seconds = stale_seconds
         self.catalogues: dict[str, Catalogue] = {}
         self.over = False
-        """Whether calls that are cancelled are so because the process ends; their clients are told, not cut off."""
+        """Whether calls are cancelled because the process ends: their clients are told, not cut off. A client's own
+        cancellation that comes as late as that is answered, too, which it has to expect (CN-02)."""
         self.renewal = Renewal(bus, lambda: self.catalogues)
         self._catalogue_of: dict[Server, Catalogue] = {}
         self._alone: set[str] = set()

@@ -48,11 +48,13 @@ class Renewal:
             server: The name by which the snapshot knows it.
 
         Raises:
-            BusUnavailable: The other processes cannot be told; nothing was done then.
+            BusUnavailable: The other processes cannot be told, or not all of them; this one has done it.
         """
         wish = _Wish(server, secrets.token_urlsafe(12))
-        await self._bus.tell_all(_KIND, msgspec.msgpack.encode(wish))
-        await self._reset(wish)
+        try:
+            await self._bus.tell_all(_KIND, msgspec.msgpack.encode(wish))
+        finally:
+            await self._reset(wish)
 
     async def refresh(self, server: str) -> None:
         """Have the lists of a server that is ready read again in all other processes.
@@ -61,7 +63,7 @@ class Renewal:
             server: The name by which the snapshot knows it.
 
         Raises:
-            BusUnavailable: They cannot be told.
+            BusUnavailable: They cannot be told, or not all of them.
         """
         await self._bus.tell_all(_KIND, msgspec.msgpack.encode(_Wish(server)))
 

@@ -5,10 +5,12 @@ Errs on the side of a secret: to hide what is none costs a variable, to show wha
 
 import re
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 __all__ = [
     "MASK",
@@ -111,7 +113,21 @@ def in_url(url: str) -> tuple[Span, ...]:
         for pair in _PARAMETER.finditer(url)
         if _SECRET_WORD.search(pair[1]) or _issued(pair[2])
     ]
-    return tuple(found)
+    return tuple(_apart(found))
+
+
+def _apart(spans: list[Span]) -> Iterator[Span]:
+    """Yield spans in their order, those that overlap as one: a password may look like a path or a parameter, too."""
+    before: Span | None = None
+    for span in sorted(spans, key=attrgetter("start")):
+        if before is not None and span.start < before.end:
+            before = replace(before, end=max(before.end, span.end))
+            continue
+        if before is not None:
+            yield before
+        before = span
+    if before is not None:
+        yield before
 
 
 def _password(url: str) -> Iterator[Span]:

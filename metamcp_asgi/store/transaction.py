@@ -213,15 +213,13 @@ class Writer(Reader):
         return len(servers) + len(tokens) + len(signing)
 
     def _seal_anew(self, server: Server) -> bool:
-        url, args = masked_url(server.url), masked_args(server.args)
-        plain = url != server.url, args != server.args
-        if not any(plain) and (server.secrets is None or self.vault.current(server.secrets)):
-            return False
-        secrets = self.secrets(server)
-        if plain[0]:
+        known = secrets = self.secrets(server)
+        if known.url is None and (url := masked_url(server.url)) != server.url:
             secrets, server.url = replace(secrets, url=server.url), url
-        if plain[1]:
+        if known.args is None and (args := masked_args(server.args)) != server.args:
             secrets, server.args = replace(secrets, args=tuple(server.args)), args
+        if secrets == known and (server.secrets is None or self.vault.current(server.secrets)):
+            return False
         self.set_secrets(server, secrets)
         return True
 

@@ -62,6 +62,13 @@ async def test_what_was_shown_as_hidden_may_come_back_and_changes_nothing(api: M
     assert refused.json()["errors"][0]["pointer"] == "/args/0"
 
 
+async def test_what_is_hidden_twice_over_is_kept_as_well(api: Managed) -> None:
+    args = ["--auth", "user=ghp_0123456789abcdef0123"]
+    tool = await api.make("/servers", {"name": "twice", "command": "true", "args": args, "disabled": True})
+    await api.change(f"/servers/{tool['id']}", {"args": tool["args"], "description": "x"})
+    assert (await api.get(f"/servers/{tool['id']}?secrets=include"))["args"] == args
+
+
 async def test_who_asks_is_told_what_they_may_make(api: Managed) -> None:
     mine = await api.get("/me")
     assert (mine["mayCreateStdio"], mine["mayCreatePublic"]) == (True, True)

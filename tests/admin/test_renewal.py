@@ -61,11 +61,9 @@ async def test_every_process_begins_anew(redis: Redis, prefix: str, tmp_path: Pa
                 for client in (here, there):
                     await until_listed(client, "kept__newer")
 
-                sessions = server.count("initialize")
                 redis.kill()
                 refused = await api.send("POST", f"{path}/reset")
                 assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-                assert "Nothing was reset" in refused.json()["detail"]
-                assert server.count("initialize") == sessions
+                assert "may not have been reset in all processes" in refused.json()["detail"]
             finally:
                 other.close_streams()

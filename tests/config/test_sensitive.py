@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from metamcp_asgi.config.sensitive import in_args, in_url, masked
+from metamcp_asgi.config.sensitive import in_args, in_url, masked, masked_url
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,18 @@ def test_a_password_in_a_url_is_a_secret(argument: str, shown: str) -> None:
     assert [masked(argument, spans) for spans in in_args([argument])] == [shown]
     if argument.startswith("http"):
         assert masked(argument, in_url(argument)) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pa&token=x&rest-of-secret@host/mcp", "https://user:***@host/mcp"),
+        ("https://h/v1?a=1&token=SECRET/sk-0123456789abcdef01/x", "https://h/v1?a=1&token=***"),
+        ("https://h/sk-0123456789abcdef01&token=a/x", "https://h/***"),
+    ],
+)
+def test_what_is_a_secret_in_two_ways_is_hidden_as_a_whole(url: str, shown: str) -> None:
+    assert masked_url(url) == shown
 
 
 @pytest.mark.parametrize("run", [":", "?", "&", "/", "@", ":@", "?a", "=", "a:", "x://", "-", "1"])

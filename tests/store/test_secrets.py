@@ -142,6 +142,20 @@ async def test_rotation_seals_what_an_earlier_version_left_in_the_columns(databa
     await store.aclose()
 
 
+@pytest.mark.parametrize("arg", ["user=ghp_0123456789abcdef0123", "https://u:pa&token=x&rest@h/mcp", "--pin=1234"])
+async def test_rotation_keeps_what_looks_like_another_secret_once_it_is_masked(
+    database: Callable[[], str], arg: str
+) -> None:
+    store = await Store.open(database(), environ={}, secret_keys=(OLD,))
+    args = ["--auth", arg, "--token", "t"]
+    async with store.write(SYSTEM) as tx:
+        made = await servers.create(tx, COMMAND_LINE, NewServer(name="tool", owner_id=None, command="run", args=args))
+    await store.rotate(SYSTEM)
+    async with store.read() as tx:
+        assert tx.secrets(await tx.get(Server, made.id)).args == tuple(args)
+    await store.aclose()
+
+
 async def test_rotation_seals_everything_anew_and_the_old_key_is_needed_no_more(database: Callable[[], str]) -> None:
     url = database()
     store = await Store.open(url, environ={}, secret_keys=(OLD,))

@@ -14,7 +14,7 @@ from metamcp_asgi.admin.api.finding import FOUND_BY, IDS, found, ids_of
 from metamcp_asgi.admin.api.operation import PAGED, SECRETS, Ask, Operation, Reply, page_of, searching
 from metamcp_asgi.admin.api.problem import Problem
 from metamcp_asgi.admin.api.running import Health, ServerHealth, ToolPage, catalogue_of, health_of, says, tool_of
-from metamcp_asgi.admin.api.shapes import Server, ServerPage
+from metamcp_asgi.admin.api.shapes import Server, ServerPage, shown_args, shown_url
 from metamcp_asgi.bus.protocol import UNREACHABLE, BusUnavailable
 from metamcp_asgi.config.sensitive import MASK
 from metamcp_asgi.store import models
@@ -106,7 +106,7 @@ async def _all_health(ask: Ask) -> Reply:
 async def _reset(ask: Ask) -> Reply:
     row = await _noted(ask, "reset")
     if ask.aggregator is not None:
-        with _told("Nothing was reset"):
+        with _told("The server may not have been reset in all processes"):
             await ask.aggregator.renewal.reset(named(row.name, row.owner_id))
     return Reply(body=health_of(ask.aggregator, row, ask.caller))
 
@@ -115,7 +115,7 @@ async def _refresh(ask: Ask) -> Reply:
     row = await _noted(ask, "refresh")
     catalogue = catalogue_of(ask.aggregator, row)
     if ask.aggregator is not None and catalogue is not None:
-        with _told("Nothing was read again"):
+        with _told("The server may not have been read again by all processes"):
             await ask.aggregator.renewal.refresh(named(row.name, row.owner_id))
         if catalogue.server.state == "ready":
             await asyncio.wait([catalogue.refresh()], timeout=REFRESH_SECONDS)
@@ -168,17 +168,18 @@ def _unmasked(row: models.Server, secrets: ServerSecrets, given: ServerChanges) 
         Invalid: It came back in a place where nobody can tell which secret it stands for.
     """
     kept: dict[str, Any] = {}
-    if given.url is not UNSET and secrets.url is not None:
-        if given.url == row.url:
+    if given.url is not UNSET and (url := shown_url(row, secrets)) != (secrets.url or row.url):
+        if given.url == url:
             kept["url"] = UNSET
         elif MASK in given.url:
             raise Invalid("url", f"has a hidden secret, {MASK}, and is another one; write the secret itself")
-    if given.args is not UNSET and secrets.args is not None:
-        hidden = {mask for mask, arg in zip(row.args, secrets.args, strict=True) if mask != arg}
+    whole, masks = secrets.args or row.args, shown_args(row, secrets)
+    hidden = {mask for mask, arg in zip(masks, whole, strict=True) if mask != arg}
+    if given.args is not UNSET and hidden:
         args = list(given.args)
         left = set(range(len(args)))
-        for block in SequenceMatcher(None, row.args, args, autojunk=False).get_matching_blocks():
-            args[block.b : block.b + block.size] = secrets.args[block.a : block.a + block.size]
+        for block in SequenceMatcher(None, masks, args, autojunk=False).get_matching_blocks():
+            args[block.b : block.b + block.size] = whole[block.a : block.a + block.size]
             left.difference_update(range(block.b, block.b + block.size))
         for place in sorted(left):
             if args[place] in hidden:

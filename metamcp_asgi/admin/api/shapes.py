@@ -109,9 +109,9 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
             description=row.description,
             type=row.type,
             command=row.command,
-            args=(known.args or row.args) if include else masked_args(row.args),
+            args=(known.args or row.args) if include else shown_args(row, known),
             cwd=row.cwd,
-            url=(known.url or row.url) if include else masked_url(row.url),
+            url=(known.url or row.url) if include else shown_url(row, known),
             era=row.era,
             sharing=row.sharing,
             timeout=row.timeout,
@@ -298,6 +298,16 @@ class AuditPage(Page, frozen=True, kw_only=True, rename="camel"):
     """A page of the audit, the latest first."""
 
     items: Sequence[AuditEntry]
+
+
+def shown_args(row: models.Server, secrets: ServerSecrets) -> Sequence[str]:
+    """Return a server's arguments with ``***`` for what looks like a secret: its column has it where that is sealed."""
+    return row.args if secrets.args is not None else masked_args(row.args)
+
+
+def shown_url(row: models.Server, secrets: ServerSecrets) -> str:
+    """Return a server's URL with ``***`` for what looks like a secret: its column has it where that is sealed."""
+    return row.url if secrets.url is not None else masked_url(row.url)
 
 
 def _kept(row: Any) -> dict[str, Any]:

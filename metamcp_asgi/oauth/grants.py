@@ -121,10 +121,13 @@ class Grants:
             )
         return code
 
-    async def vouched(self, user: User, client: Client, vouched: Vouched, scope: str, audience: str) -> Granted:
+    async def vouched(
+        self, user: User, client: Client, vouched: Vouched, scope: str, audience: str, endpoint: str
+    ) -> Granted:
         """Return a grant for which the person's OpenID provider vouches; it has no refresh token.
 
-        What is good more than once gives the same grant again, so that it is told, listed and revoked once.
+        What is good more than once gives the same grant for the same again, so that it is told, listed and revoked
+        once, and nothing more after a revocation, whatever is asked for.
 
         Args:
             user: The person.
@@ -132,19 +135,24 @@ class Grants:
             vouched: What the provider says.
             scope: What the client may.
             audience: What the token is for.
+            endpoint: The endpoint that this is a URL of; empty for all.
 
         Raises:
             OAuthError: It is good once and was shown before, or what was granted for it is revoked.
         """
-        same = () if vouched.once else (str(user.id), client.client_id, audience, scope)
-        # No code that a client sends can be this text: forms with a NUL are refused.
-        digest = digest_of("\0".join(("", vouched.id, *same)))
+        # No code that a client sends can be these texts: forms with a NUL are refused.
+        source = ("", vouched.id) if vouched.once else ("", vouched.id, str(user.id), client.client_id)
+        # By what it opens: the same is written in many ways, URLs and scopes.
+        opened = () if vouched.once else (endpoint, *sorted(scope.split()))
+        mark, digest = digest_of("\0".join(source)).hex(), digest_of("\0".join((*source, *opened)))
         async with (await self._store()).write(Actor(user.id, user.email)) as tx:
             await _forget(tx)
             row = await tx.find(OAuthGrant, code_digest=digest)
             if row is not None and vouched.once:
                 raise OAuthError("invalid_grant", "the assertion was used before")
-            if row is not None and row.revoked_at is not None:
+            of_it = OAuthGrant.user_id == user.id, OAuthGrant.client_id == client.client_id
+            ended = OAuthGrant.code_challenge == mark, OAuthGrant.revoked_at.is_not(None)
+            if await tx.list(OAuthGrant, *of_it, *ended, limit=1):
                 raise OAuthError("invalid_request", "what was granted for the subject token is revoked")
             if row is None:
                 remembered = max(vouched.until, now() + timedelta(seconds=LIFE)) if vouched.once else vouched.until
@@ -157,7 +165,7 @@ class Grants:
                         audience=audience,
                         redirect_uri="",
                         code_digest=digest,
-                        code_challenge="",
+                        code_challenge=mark,
                         keyed=client.keyed,
                         redeemed_at=now(),
                         expires_at=remembered,

@@ -189,7 +189,7 @@ class TokenEndpoints:
         if endpoint and (not await self._known(subject) or endpoint not in self._snapshot().people[subject]):
             raise OAuthError("invalid_target", f"the person may not use endpoint {endpoint}; it is somebody else's")
         await self._clients.used(client.client_id)
-        granted = await self._grants.vouched(user, client, vouched, scope, audience)
+        granted = await self._grants.vouched(user, client, vouched, scope, audience, endpoint)
         issued = await self._issued(base, subject, granted)
         return issued if vouched.once else {**issued, "issued_token_type": ACCESS_TOKEN}
 

@@ -20,7 +20,8 @@ class OAuthGrant(Kept, Base, kw_only=True):
 
     Of the code there is only the digest, and no refresh token at all: those are sealed and carry a ``generation``, of
     which only the latest is good. ``expires_at`` is when the code, and later the newest refresh token, ends.
-    ``keyed`` says that the client had keys when it was granted, and has to show that it still has them.
+    ``keyed`` says that the client had keys when it was granted, and has to show that it still has them. Where somebody
+    vouched for it instead of a code, the digest and ``code_challenge`` tell by what, the latter for all grants of it.
     """
 
     __tablename__ = "oauth_grants"

@@ -248,6 +248,27 @@ async def test_it_is_told_once_and_what_is_revoked_stays_revoked(company: Compan
     assert (refused.json()["error"], "revoked" in refused.json()["error_description"]) == ("invalid_request", True)
 
 
+async def test_what_is_revoked_is_not_had_again_by_naming_it_in_another_way(company: Company, portal: JSON) -> None:
+    place = company.home.url_of("steps").removesuffix("/mcp")
+    given = access_token(company, aud=company.home.origin, scope="admin files:all", jti=str(uuid.uuid4()))
+    ways = [
+        {"resource": f"{place}/mcp", "scope": "admin files:all"},
+        {"resource": place, "scope": "files:all admin"},
+        {"resource": f"{place}/sse"},
+        {"resource": f"{place}/api"},
+    ]
+    tokens = [(await swap(company, portal, given, "jwt", **way)).json()["access_token"] for way in ways]
+    grants = {jwt.decode(each, options={"verify_signature": False})["gid"] for each in tokens}
+    assert len(grants) == 1  # what is listed among the consents once is revoked at once
+    assert (await company.home.http.post("/oauth/revoke", data={**portal, "token": tokens[0]})).status_code == 200
+    for token in tokens:
+        assert (await company.home.call("steps", token)).status_code == 401
+    async with stranger(company, "127.0.0.9") as http:
+        for way in (*ways, {}, {"scope": "admin"}, {"resource": company.home.url_of("tools")}):
+            refused = await swap(company, portal, given, "jwt", http, **way)
+            assert (refused.status_code, "revoked" in refused.text) == (400, True), (way, refused.text)
+
+
 @pytest.mark.node
 async def test_tokens_of_a_real_provider_are_exchanged(tmp_path: Path) -> None:
     async with openid_provider() as issuer, httpx2.AsyncClient(timeout=20) as http:

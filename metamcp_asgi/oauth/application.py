@@ -159,7 +159,7 @@ async def _discovery(app_url: str | None, vouched: tuple[str, ...], scope: Scope
     if scope["path"].removeprefix(scope.get("root_path", "")).count("/") > 2:  # of another issuer
         await _nothing(scope, receive, send)
         return
-    from metamcp_asgi.tokens.keyset import ALGORITHMS  # with PyJWT, which a gateway does not need to start
+    from metamcp_asgi.config.jwk import ALGORITHMS  # with PyJWT, which a gateway does not need to start
 
     base = base_of(scope, app_url)
     document = {

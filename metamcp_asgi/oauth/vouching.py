@@ -143,7 +143,8 @@ class Vouching:
 
     def _seconds(self, claims: Mapping[str, Any], name: str) -> float:
         value = claims.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or endless:
             raise self.refused(f"its {name} must be a number of seconds")
         return value
 

@@ -10,17 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from jwt import PyJWK
-from jwt.exceptions import PyJWTError
 
+from metamcp_asgi.config.jwk import public_key
 from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.tasks import Tasks
 
-__all__ = ["ALGORITHMS", "KeySet", "Load"]
+__all__ = ["KeySet", "Load"]
 
 logger = logging.getLogger("metamcp.oauth")
-
-ALGORITHMS: Final = ("ES256", "RS256", "ES384", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
-"""Only such as have a public key: with any other, whoever knows that could sign (RFC 8725 3.1)."""
 
 FRESH: Final = 600.0
 """Seconds after which keys are read again, in the background."""
@@ -113,10 +110,6 @@ class KeySet:
 def _usable(jwks: Sequence[Mapping[str, Any]]) -> dict[str, PyJWK]:
     found: dict[str, PyJWK] = {}
     for jwk in jwks[:MOST]:
-        if not isinstance(jwk, Mapping) or jwk.get("use", "sig") != "sig" or jwk.get("kty") == "oct":
-            continue
-        try:
-            found[str(jwk.get("kid", ""))] = PyJWK(dict(jwk))
-        except (PyJWTError, ValueError, TypeError, KeyError, RecursionError):
-            continue  # of a kind that we have no use for
+        if (key := public_key(jwk)) is not None:  # else of a kind that we have no use for
+            found[str(jwk.get("kid", ""))] = key
     return found

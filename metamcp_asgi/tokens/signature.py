@@ -4,10 +4,11 @@ import math
 from typing import Any
 
 import jwt
-from jwt.exceptions import ExpiredSignatureError, PyJWTError
+from jwt.exceptions import PyJWTError
 
 from metamcp_asgi.asgi.bearer import Rejected
-from metamcp_asgi.tokens.keyset import ALGORITHMS, KeySet
+from metamcp_asgi.config.jwk import ALGORITHMS
+from metamcp_asgi.tokens.keyset import KeySet
 
 __all__ = ["verified"]
 
@@ -50,9 +51,7 @@ async def verified(token: bytes, keys: KeySet, issuer: str | None) -> dict[str, 
         )
         if not math.isfinite(float(claims["exp"])):
             raise _invalid()
-    except ExpiredSignatureError:
-        raise Rejected(401, "invalid_token", "The access token has expired") from None
-    except (PyJWTError, ValueError, TypeError, RecursionError):
+    except (PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
         raise _invalid() from None
     return claims
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -122,6 +123,8 @@ async def test_check_89_a_token_for_somebody_else_or_too_old_is_refused(place: P
         "expired": issuer.token(mine, exp=int(time.time()) - 1),
         "not yet valid": issuer.token(mine, nbf=int(time.time()) + 3600),
         "no expiry": issuer.token(mine, exp=None),
+        "an expiry past all numbers": issuer.token(mine, exp=10**400),
+        "not valid before infinity": issuer.token(mine, nbf=math.inf),
         "another issuer": issuer.token(mine, iss="https://elsewhere.example"),
         "another one's key": stranger.token(mine),
         "an unknown key": stranger.token(mine, headers={"kid": "unknown"}),

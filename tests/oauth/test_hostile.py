@@ -2,24 +2,29 @@
 
 import base64
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 from metamcp_asgi import Gateway
 from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.settings import Settings
 from tests.gateway.running import served
 from tests.oauth.home import ADA, Home, home
-from tests.oauth.issuer import Issuer
+from tests.oauth.issuer import Issuer, jwk
 from tests.serving import serving
 from tests.signin.people import PASSWORD
 
 DEEP = b'{"keys":' + b"[" * 100_000
 NO_TEXT = b'{"issuer":"\xff"}'
+PRIVATE = rsa.generate_private_key(65537, 2048)
+TOLD = json.dumps({**RSAAlgorithm.to_jwk(PRIVATE, as_dict=True), "kid": "one", "alg": "RS256"}).encode()
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -111,6 +116,8 @@ HARMS = (
     ("/.well-known/openid-configuration", b'{"issuer":"%s","jwks_uri":"http://[x"}'),
     ("/jwks", DEEP),
     ("/jwks", b'{"keys":[{"kty":"RSA","alg":["x"],"n":"AQAB","e":"AQAB"},{"kty":{}},7]}'),
+    ("/jwks", b'{"keys":[{"kty":"EC","alg":"none"}]}'),
+    ("/jwks", b'{"keys":[%k]}'),
 )
 
 
@@ -119,7 +126,8 @@ async def test_issuers_that_answer_to_do_harm_open_nothing_and_break_nothing() -
         issuers = [Harmful() for _ in HARMS]
         for issuer, (path, body) in zip(issuers, HARMS, strict=True):
             issuer.url = (await stack.enter_async_context(serving(issuer))).origin
-            issuer.harm[path] = body.replace(b"%s", issuer.url.encode())
+            issuer.harm[path] = body.replace(b"%s", issuer.url.encode()).replace(b"%k", TOLD)
+            issuer.keys["one"] = PRIVATE, "RS256"
         endpoints = {
             f"e{number}": {"namespace": "default", "apiKeyAuth": False, "oauth": {"issuer": issuer.url}}
             for number, issuer in enumerate(issuers)
@@ -135,3 +143,21 @@ async def test_issuers_that_answer_to_do_harm_open_nothing_and_break_nothing() -
             for token in (issuer.token(url), f"{deep}.e30.e30", f"e30.{deep}.e30"):
                 answer = await http.post(url, json={}, headers={"Authorization": f"Bearer {token}"})
                 assert answer.status_code == 401, HARMS[number]
+
+
+async def test_keys_that_are_good_for_nothing_leave_the_others_of_their_set_good() -> None:
+    issuer = Harmful()
+    good = jwk("one", *issuer.keys["one"])
+    issuer.harm["/jwks"] = json.dumps({"keys": [{**good, "kid": "two", "alg": "none"}, good]}).encode()
+    async with serving(issuer) as provider:
+        issuer.url = provider.origin
+        endpoint = {"namespace": "default", "apiKeyAuth": False, "oauth": {"issuer": issuer.url}}
+        document = {"mcpServers": {}, "endpoints": {"e": endpoint}}
+        gateway = Gateway(compile_document(document), Settings(outward_allowed=("127.0.0.1",)))
+        async with served(gateway, "on") as port, httpx2.AsyncClient(timeout=20) as http:
+            url = f"http://127.0.0.1:{port}/metamcp/e/mcp"
+            answers = [
+                await http.post(url, json={}, headers={"Authorization": f"Bearer {issuer.token(url, headers=headers)}"})
+                for headers in (None, {"kid": "two"})
+            ]
+        assert [answer.status_code for answer in answers] == [400, 401]

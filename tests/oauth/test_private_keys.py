@@ -35,6 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROOF = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 KEYED = "private_key_jwt"
+KEY = jwk("one", *Issuer().keys["one"])
 
 
 class Program(Issuer):
@@ -225,6 +226,8 @@ async def test_what_is_wrong_with_a_proof_is_refused_and_said(company: Company, 
         (program.proof(us, exp=now - 1), "expired"),
         (program.proof(us, exp=now + 3600), "300"),
         (program.proof(us, exp=None), "times"),
+        (program.proof(us, exp=10**400), "times"),
+        (program.proof(us, nbf=10**400), "times"),
         (program.proof(us, nbf=now + 600), "times"),
         (program.proof(us, jti=None), "jti"),
         (program.proof(us, headers={"typ": "oauth-id-jag+jwt"}), "typ"),
@@ -298,6 +301,8 @@ async def test_keys_inside_are_not_asked_for(company: Company, caplog: pytest.Lo
         {"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
         {"jwks": {"keys": [{"kty": "EC", "crv": "P-256", "x": "x", "y": "y", "d": "private"}]}},
         {"jwks": {"keys": [1]}},
+        {"jwks": {"keys": [{**KEY, "alg": "none"}]}},
+        {"jwks": {"keys": [KEY, {**KEY, "crv": "P-521"}]}},
         {"jwks_uri": "file:///etc/passwd"},
         {"jwks_uri": "https://a.example/", "jwks": {"keys": [{"kty": "EC"}]}},
     ],

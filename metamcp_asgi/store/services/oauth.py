@@ -7,6 +7,7 @@ is an admin's to see and to remove. Knows nothing of the protocol.
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement
@@ -40,7 +41,6 @@ KEYED: Final = "private_key_jwt"
 """How clients authenticate with keys of their own, RFC 7523 2.2."""
 
 MOST_KEYS: Final = 20
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 async def clients(
@@ -101,17 +101,18 @@ def public_keys(jwks: Any) -> dict[str, Any]:
         jwks: What a client or its owner says that they are.
 
     Raises:
-        Invalid: It is none, or has a key that is not for signing, or private.
+        Invalid: It is none, or has a key with which nothing here is verified, or a private one.
     """
+    if find_spec("jwt") is None:
+        raise Invalid("jwks", 'needs further packages, which come with pip install "metamcp-asgi[oauth]"')
+    from metamcp_asgi.config.jwk import public_key
+
     keys = jwks.get("keys") if isinstance(jwks, Mapping) else None
-    good = isinstance(keys, list) and 1 <= len(keys) <= MOST_KEYS and all(map(_public, keys))
-    if not good:
-        raise Invalid("jwks", f"must be a set of 1 to {MOST_KEYS} public keys, of RSA, EC or OKP, under keys")
+    if not isinstance(keys, list) or not 1 <= len(keys) <= MOST_KEYS or any(public_key(key) is None for key in keys):
+        raise Invalid(
+            "jwks", f"must be a set of 1 to {MOST_KEYS} public keys for signing, of RSA, EC or OKP, under keys"
+        )
     return {"keys": keys}
-
-
-def _public(key: Any) -> bool:
-    return isinstance(key, Mapping) and key.get("kty") in ("RSA", "EC", "OKP") and _PRIVATE.isdisjoint(key)
 
 
 async def delete_client(tx: Writer, acting: Acting, identity: uuid.UUID, *, version: int | None = None) -> None:

@@ -78,7 +78,7 @@ class Exchange:
             self._check_id_token(claims, scope)
             resource = wanted or base
         else:
-            resource = self._within(claims, wanted, base)
+            resource, scope = self._within(claims, wanted, base), scope or frozenset()  # as where it is shown itself
         return Vouched(
             id=hashlib.sha256(msgspec.json.encode(claims, order="sorted")).hexdigest(),
             known=known_of(claims),

@@ -127,6 +127,8 @@ async def test_an_access_token_is_good_for_what_it_is_for_and_no_more(company: C
         (access_token(company), {"resource": url("both")}, "invalid_target"),
         (access_token(company, scope="openid profile"), {}, "invalid_scope"),
         (access_token(company, scope=""), {}, "invalid_scope"),
+        (access_token(company, scope=None), {}, "invalid_scope"),
+        (access_token(company, scope=None), {"scope": "admin"}, "invalid_scope"),
         (access_token(company, scope="admin"), {"scope": "files:all"}, "invalid_scope"),
         (access_token(company, aud="https://elsewhere.example/mcp"), {}, "invalid_request"),
         (access_token(company, aud="metamcp"), {}, "invalid_request"),

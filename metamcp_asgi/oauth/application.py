@@ -25,7 +25,7 @@ from metamcp_asgi.oauth.documents import Documents
 from metamcp_asgi.oauth.exchange import Exchange
 from metamcp_asgi.oauth.grants import Grants
 from metamcp_asgi.oauth.metadata import GRANT_TYPES, JWT_BEARER, METHODS
-from metamcp_asgi.oauth.proofs import Proofs
+from metamcp_asgi.oauth.proofs import PROOFS_PER_MINUTE, Proofs
 from metamcp_asgi.oauth.signing import Signing
 from metamcp_asgi.oauth.token import TokenEndpoints
 from metamcp_asgi.oauth.vouching import Vouching
@@ -77,7 +77,7 @@ def authorization_server(
     store, keys = sessions.store, KeyRing(secret_keys)
     documents = Documents(guard)
     lookups = Attempts(counting, "looked up", LOOKUPS_PER_MINUTE)
-    proofs = Proofs(store, guard, lookups)
+    proofs = Proofs(store, guard, lookups, Attempts(counting, "proof", PROOFS_PER_MINUTE))
     clients = Clients(store, documents, proofs, lookups)
     grants = Grants(store, keys, reload)
     signing = Signing(store)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from metamcp_asgi.outward.fetch import Fetcher
     from metamcp_asgi.tokens.keyset import KeySet
 
-__all__ = ["PROOF", "Proofs", "client_in"]
+__all__ = ["PROOF", "PROOFS_PER_MINUTE", "Proofs", "client_in"]
 
 PROOF: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -43,6 +43,9 @@ LONGEST_SECONDS: Final = 300
 
 LEEWAY: Final = 30
 """Seconds by which the client's clock may be ahead of ours."""
+
+PROOFS_PER_MINUTE: Final = 600
+"""Good proofs of one client; each is a transaction that writes."""
 
 MOST: Final = 500
 """Clients whose keys are kept; the oldest go for new ones."""
@@ -61,6 +64,7 @@ class Proofs:
         store: Gives the open store, which remembers those that were used.
         guard: Where keys may be.
         lookups: Counts how often an address has us look for keys.
+        uses: Counts the good proofs of a client.
         clock: Seconds since 1970.
     """
 
@@ -69,11 +73,13 @@ class Proofs:
         store: Callable[[], Awaitable[Store]],
         guard: Guard,
         lookups: Attempts,
+        uses: Attempts,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._guard = guard
         self._lookups = lookups
+        self._uses = uses
         self._clock = clock
         self._tasks = Tasks()
         self._fetcher: Fetcher | None = None
@@ -89,7 +95,8 @@ class Proofs:
             address: Where it comes from.
 
         Raises:
-            OAuthError: It is not good (401), or the address has us look for too many keys (429).
+            OAuthError: It is not good (401), the client shows too many, or the address has us look for too many keys
+                (429).
         """
         from metamcp_asgi.tokens.signature import verified
 
@@ -118,6 +125,7 @@ class Proofs:
             raise refused(f"it would be good for more than {LONGEST_SECONDS} seconds")
         if not isinstance(identity, str) or not identity:
             raise refused("its jti must be a text")
+        await self._uses.count(client.client_id)  # whoever has the key: anybody may register one
         await self._use(f"{client.client_id}\0{identity}", ends)
 
     async def aclose(self) -> None:

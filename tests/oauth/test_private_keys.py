@@ -19,6 +19,12 @@ from mcp.client.streamable_http import streamable_http_client
 from starlette.types import Receive, Scope, Send
 
 from metamcp_asgi import Gateway
+from metamcp_asgi.asgi.bucket import Counting
+from metamcp_asgi.oauth.attempts import Attempts
+from metamcp_asgi.oauth.errors import OAuthError
+from metamcp_asgi.oauth.metadata import Client as ClientOfOurs
+from metamcp_asgi.oauth.proofs import Proofs
+from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.services import oauth
@@ -207,6 +213,31 @@ async def test_a_proof_is_good_once_even_at_the_same_time_and_over_all_processes
             assert (await http.post("/oauth/introspect", data=fresh)).status_code == 200
             again = await http.post("/oauth/introspect", data=form)
     assert "used before" in again.json()["error_description"]
+
+
+async def test_a_client_shows_so_many_good_proofs_a_minute_and_nobody_else_uses_them_up(company: Company) -> None:
+    robot, thief, us = Program(), Program(), "https://mcp.example"
+    robot.url = thief.url = "https://robot.example"
+    me, another = (
+        ClientOfOurs(client_id=name, name="", redirect_uris=(), grant_types=(), jwks=robot.jwks["keys"])
+        for name in (robot.id, "another")
+    )
+    counting = Counting(None, "local")
+    uses = Attempts(counting, "proof", 3)
+    proofs = Proofs(company.home.store, Guard(), Attempts(counting, "looked up", 1), uses)
+
+    async def shows(by: Program, client: ClientOfOurs = me) -> int:
+        try:
+            proof = by.proof(us, client.client_id)["client_assertion"]
+            await proofs.check(proof, client, us, "192.0.2.1")
+        except OAuthError as error:
+            return error.status
+        return 200
+
+    assert {await shows(thief) for _ in range(5)} == {401}
+    assert [await shows(robot) for _ in range(4)] == [200, 200, 200, 429]
+    assert await shows(robot, another) == 200
+    await proofs.aclose()
 
 
 async def test_what_is_wrong_with_a_proof_is_refused_and_said(company: Company, program: Program) -> None:

@@ -1,5 +1,5 @@
 # metamcp-asgi
-#   make serve   the gateway with the example servers, on http://127.0.0.1:12008
+#   make serve   the gateway with the example servers, on http://127.0.0.1:12008 (PORT=..., HOST=..., CONFIG=...)
 #   make test    installs what the tests need, and runs them all
 #   make lint    format check, lint, bandit and strict types    make format   rewrites the files
 #   make audit   known vulnerabilities of what is installed; needs PyPI
@@ -14,8 +14,8 @@ PYTHON ?=
 VENV ?= .venv
 CACHE ?= .cache
 CONFIG ?= examples/mcp.json
-HOST ?= 127.0.0.1
-PORT ?= 12008
+HOST ?= $(or $(METAMCP_HOST),127.0.0.1)
+PORT ?= $(or $(METAMCP_PORT),12008)
 PYTEST_ARGS ?=
 SECONDS ?= 600
 

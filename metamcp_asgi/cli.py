@@ -54,7 +54,7 @@ def serve(
 ) -> None:
     """Serve the MCP servers of CONFIG, a JSON or YAML file, or without it those in the database."""
     from metamcp_asgi.gateway import Gateway
-    from metamcp_asgi.serve import reach, run
+    from metamcp_asgi.serve import check_free, reach, run
 
     def build(settings: Settings) -> Gateway:
         return Gateway.from_store(database, settings) if config is None else Gateway.from_file(config, settings)
@@ -68,6 +68,8 @@ def serve(
         )
         if (given := place()) is not None:  # what systemd listens on for us, wherever we would
             settings = replace(settings, host=given[0], port=given[1])
+        else:
+            check_free(settings.host, settings.port)
         set_up(settings, several=settings.workers > 1)
         supervise = _supervisor(settings) if settings.workers > 1 else None
         if config is not None and database is not None:

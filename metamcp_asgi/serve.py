@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import math
 import signal
@@ -13,13 +14,14 @@ import uvicorn
 
 from metamcp_asgi.aggregate.catalogue import Catalogue
 from metamcp_asgi.bus.open import open_bus
+from metamcp_asgi.errors import ConfigError
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.http_server import bounded
 from metamcp_asgi.settings import Settings
 from metamcp_asgi.systemd import listeners, notify
 from metamcp_asgi.tasks import Tasks
 
-__all__ = ["GatewayServer", "describe", "introduce", "options", "origin", "reach", "run"]
+__all__ = ["GatewayServer", "check_free", "describe", "introduce", "options", "origin", "reach", "run"]
 
 
 def run(gateway: Gateway) -> int:
@@ -57,6 +59,30 @@ def options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_seconds),
     }
+
+
+def check_free(host: str, port: int) -> None:
+    """See that we can listen somewhere, before servers are started for it.
+
+    Args:
+        host: The address, or a name that stands for some.
+        port: The port; 0 is always free.
+
+    Raises:
+        ConfigError: Somebody else listens there, or we may not.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            reason = "is in use" if error.errno == errno.EADDRINUSE else "is only for root"
+            raise ConfigError(
+                f"port {port} of {host} {reason}; choose another one with --port, or METAMCP_PORT"
+            ) from None
+        # What else is wrong, it says when it is to listen.
 
 
 async def reach(settings: Settings) -> None:
@@ -144,9 +170,9 @@ def introduce(gateway: Gateway, base: str) -> None:
     for name, endpoint in endpoints.items():
         click.echo(f"  {base}/metamcp/{name}/mcp   {'open to everybody' if endpoint.open else 'asks for an API key'}")
     if not endpoints:
-        click.echo("  nothing is published yet: an endpoint appears here as soon as there is one")
+        click.echo("  nothing is published yet; what you publish is served at once")
         if "/" in gateway.sites:
-            click.echo(f"  make one at {base}/ (metamcp users add EMAIL adds the first user) or with metamcp endpoints")
+            click.echo(f"  make an endpoint at {base}/ (metamcp users add EMAIL adds a user) or with metamcp endpoints")
         return
     if gateway.settings.stateless:
         click.echo(
@@ -155,7 +181,7 @@ def introduce(gateway: Gateway, base: str) -> None:
         )
     name, endpoint = next(iter(endpoints.items()))
     url = f"{base}/metamcp/{name}/mcp"
-    entry: dict[str, object] = {"url": url}
+    entry: dict[str, object] = {"type": "http", "url": url}
     key = ""
     if not endpoint.open:
         entry["headers"] = {"Authorization": "Bearer YOUR_API_KEY"}

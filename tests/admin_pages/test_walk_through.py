@@ -16,6 +16,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
+from tests.admin_pages.visits import manage
 from tests.browser.chromium import visitor
 from tests.command import metamcp
 from tests.places import BIN, NODE_MODULES, ROOT, node
@@ -171,7 +172,9 @@ async def test_from_nothing_to_a_tool_call(browser: Browser, gateway: str, tmp_p
         await walk.picture("inspector", "h1", "#inspector-open")
 
         # What Claude has called, and what was called by hand.
-        await walk.go("Metrics", "By tool")
+        await walk.look()
+        await manage(page, "Metrics")
+        await walk.go("By tool")
         tool = page.get_by_role("row").filter(has_text="get_current_time")
         await expect(tool.get_by_role("cell").nth(1)).to_have_text("2")
         await walk.picture("metrics", "h1", "main")

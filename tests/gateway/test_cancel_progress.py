@@ -83,7 +83,7 @@ async def test_check_71_values_that_do_not_increase_and_tokens_of_others_are_dro
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_check_72_a_modern_client_that_leaves_cancels(lab: Lab, kind: str, streaming: bool) -> None:
-    tag = f"c72-{kind}-{streaming}"
+    tag = lab.tag()
     meta = {"progressToken": 1} if streaming else {}
     exchange = await lab.client().start("tools/call", {"name": f"{kind}__hold", "arguments": {"tag": tag}}, meta=meta)
     await lab.witness.saw(f"{tag} started")
@@ -148,7 +148,7 @@ async def ended(exchange: Exchange) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_check_73_a_legacy_client_cancels(lab: Lab, kind: str, streaming: bool) -> None:
     session, other = await lab.client().session(), await lab.client().session()
-    tag = f"c73-{kind}-{streaming}"
+    tag = lab.tag()
     meta = {"_meta": {"progressToken": 1}} if streaming else {}
     call = {"name": f"{kind}__hold", **meta}
     first = await session.start("tools/call", {**call, "arguments": {"tag": tag}}, id=3)

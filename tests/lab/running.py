@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ PAGE_KINDS = ("um", "us", "ul", "ux")
 PAGE_SIZE = 25
 KEEPALIVE = 1.0
 """Seconds of silence before a comment."""
+_TAGS = itertools.count()
+
 SECRET = "the laboratory's key has 32 bytes and more"
 HDR = {
     "type": "object",
@@ -120,7 +122,6 @@ class Lab:
     bus: InMemorySubscriptionBus
     canary: list[str]
     servers: dict[str, JSON]
-    _tags: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @property
     def port(self) -> int:
@@ -139,7 +140,7 @@ class Lab:
 
     def tag(self) -> str:
         """Returns a text that no other test has, and no token contains."""
-        return f"the {next(self._tags)}th"
+        return f"the {next(_TAGS)}th"
 
     def said(self, kind: str, text: str) -> list[JSON]:
         """Returns the messages with a text in them that a server over HTTP has sent."""

@@ -56,13 +56,14 @@ class Host(Protocol):
         """Have the snapshot know what has just been written."""
 
 
-def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mapping[str, ASGIApp]:
+def sites(source: StoreSource, host: Host, environ: Mapping[str, str], counting: Counting) -> Mapping[str, ASGIApp]:
     """Return the sites by their paths, for ``asgi.beside.Beside``.
 
     Args:
         source: The store.
         host: The gateway; its grants get a place in the store.
         environ: The environment, for the OpenID provider.
+        counting: Counts tries: who is refused at one site has no more at another, nor at another process.
 
     Raises:
         ConfigError: The OpenID provider is set up wrong.
@@ -79,8 +80,6 @@ def sites(source: StoreSource, host: Host, environ: Mapping[str, str]) -> Mappin
     people = sign_in_sites(entrance, place, provider=provider, **guarded)
     recent = Recent(host.recording.lines, host.recording.history)
     registry = Registry(settings.registry_url, Guard(settings.outward_allowed))
-    # For all: who is refused at one has no more tries at another, nor at another process.
-    counting = Counting(bus.take, settings.limits_without_redis)
     management = management_api(
         source.opened,
         host.aggregator,
@@ -148,14 +147,14 @@ def _authorizing(
     )
 
 
-def administrators(source: StoreSource, host: Host) -> Admits:
+def administrators(source: StoreSource, host: Host, counting: Counting) -> Admits:
     """Return what tells requests with an administrator's key from others.
 
     Args:
         source: The store.
         host: The gateway.
+        counting: As for ``sites``.
     """
-    counting = Counting(host.bus.take, host.settings.limits_without_redis)
     access = Access(lambda: host.snapshot.keys, counting, used=source.used)
 
     async def refused(scope: Scope) -> tuple[int, str] | None:

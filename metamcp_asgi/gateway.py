@@ -19,7 +19,7 @@ from metamcp_asgi.aggregate.middleware.registry import check, instances, naming
 from metamcp_asgi.asgi.auth import Authenticate, opened_by
 from metamcp_asgi.asgi.bearer import METADATA
 from metamcp_asgi.asgi.beside import Beside
-from metamcp_asgi.asgi.bucket import Take, WhenAway
+from metamcp_asgi.asgi.bucket import Counting, Take, WhenAway
 from metamcp_asgi.asgi.cors import CORS
 from metamcp_asgi.asgi.observe import Observe
 from metamcp_asgi.asgi.origin import OriginGuard
@@ -185,8 +185,9 @@ class Gateway:
         snapshot = source.load()
         gateway = cls._from_source(source, snapshot, replace(settings, secret_keys=source.secret_keys))
         gateway.recording.wanted = True
-        gateway.operations.numbers.admits = administrators(source, gateway)
-        gateway.sites |= sites(source, gateway, environ)
+        counting = Counting(gateway.bus.take, gateway.settings.limits_without_redis)
+        gateway.operations.numbers.admits = administrators(source, gateway, counting)
+        gateway.sites |= sites(source, gateway, environ, counting)
         return gateway
 
     @classmethod

@@ -1,5 +1,6 @@
 """`/metrics`: what is counted, over all processes, in the form that Prometheus reads, and for whom."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +12,7 @@ import pytest_asyncio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from metamcp_asgi.asgi.auth import FAILURES_PER_MINUTE
 from metamcp_asgi.config.source import FileSource
 from metamcp_asgi.gateway import Gateway
 from metamcp_asgi.metrics.sheet import BOUNDS
@@ -188,15 +190,19 @@ async def test_each_process_tells_the_numbers_of_all(shared_redis: Redis, tmp_pa
 async def test_an_administrator_of_a_database_sees_them_from_anywhere(tmp_path: Path) -> None:
     async with managed(f"sqlite:///{tmp_path}/metamcp.db") as running, httpx2.AsyncClient(timeout=20) as http:
 
-        async def asked(key: str | None = None) -> httpx2.Response:
+        async def asked(key: str | None = None, path: str = "/metrics") -> httpx2.Response:
             headers = {"X-Forwarded-For": "203.0.113.9"} | ({"Authorization": f"Bearer {key}"} if key else {})
-            return await http.get(f"http://127.0.0.1:{running.port}/metrics", headers=headers)
+            return await http.get(f"http://127.0.0.1:{running.port}{path}", headers=headers)
 
         stranger = await asked()
         assert stranger.status_code == 401
         assert "Bearer" in stranger.headers["www-authenticate"]
         assert [(await asked(key)).status_code for key in ("sk_mt_wrong", MEMBER, ENDPOINTS_ONLY)] == [401, 403, 403]
         assert (await asked(ADMIN)).status_code == 200
+        # Wrong keys are counted together with those at the management API: of each alone, so many are let pass.
+        half = FAILURES_PER_MINUTE - 1
+        tries = [asked("sk_mt_wrong", path) for path in ("/metrics", "/api/v1/servers") for _ in range(half)]
+        assert 429 in {answer.status_code for answer in await asyncio.gather(*tries)}
 
 
 async def test_a_gateway_of_a_file_has_them_too(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class TokenEndpoints:
         return await self._answered(request, self._revoke)
 
     async def introspect(self, request: Request) -> Response:
-        """Answer ``POST /oauth/introspect`` (RFC 7662), to clients with a secret and of their own tokens only."""
+        """Answer ``POST /oauth/introspect`` (RFC 7662), to clients that authenticate and of their own tokens only."""
         return await self._answered(request, self._introspect)
 
     async def register(self, request: Request) -> Response:

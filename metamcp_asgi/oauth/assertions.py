@@ -11,8 +11,9 @@ from typing import Final
 
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client
-from metamcp_asgi.oauth.vouching import Vouched, Vouching, type_of
+from metamcp_asgi.oauth.vouching import Vouched, Vouching
 from metamcp_asgi.signin.provider import known_of
+from metamcp_asgi.tokens.claims import type_of
 
 __all__ = ["ID_JAG_PROFILE", "ID_JAG_TYPE", "Assertions"]
 

@@ -15,10 +15,10 @@ import msgspec
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client
 from metamcp_asgi.oauth.resources import endpoint_at
-from metamcp_asgi.oauth.vouching import Vouched, Vouching, type_of
+from metamcp_asgi.oauth.vouching import Vouched, Vouching
 from metamcp_asgi.signin.provider import known_of
 from metamcp_asgi.store.services.oauth import TOKEN_EXCHANGE
-from metamcp_asgi.tokens.claims import audiences_of, is_id_token, scopes_of
+from metamcp_asgi.tokens.claims import audiences_of, is_id_token, scopes_of, type_of
 
 __all__ = ["ACCESS_TOKEN", "Exchange"]
 

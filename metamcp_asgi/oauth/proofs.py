@@ -19,13 +19,13 @@ from metamcp_asgi.errors import MetaMCPError
 from metamcp_asgi.oauth.attempts import Attempts
 from metamcp_asgi.oauth.errors import OAuthError
 from metamcp_asgi.oauth.metadata import Client
-from metamcp_asgi.oauth.vouching import type_of
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.store.audit import Actor
 from metamcp_asgi.store.columns import now
 from metamcp_asgi.store.oauth_models import OAuthProof
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.tasks import Tasks
+from metamcp_asgi.tokens.claims import LEEWAY, type_of
 
 if TYPE_CHECKING:
     from metamcp_asgi.outward.fetch import Fetcher
@@ -40,9 +40,6 @@ _TYPES: Final = ("", "jwt", "client-authentication+jwt")
 
 LONGEST_SECONDS: Final = 300
 """How long a proof may be good from now on: it is made for one request."""
-
-LEEWAY: Final = 30
-"""Seconds by which the client's clock may be ahead of ours."""
 
 PROOFS_PER_MINUTE: Final = 600
 """Good proofs of one client; each is a transaction that writes."""

@@ -19,13 +19,11 @@ from metamcp_asgi.store.models import User
 from metamcp_asgi.store.policy import Acting
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services.identities import Stranger, Why, user_of
+from metamcp_asgi.tokens.claims import LEEWAY
 
-__all__ = ["LEEWAY", "Vouched", "Vouching", "type_of"]
+__all__ = ["Vouched", "Vouching"]
 
 logger = logging.getLogger("metamcp.oauth")
-
-LEEWAY: Final = 30
-"""Seconds by which the provider's clock may be ahead of ours; nothing is added to the life of what it signed."""
 
 _WHY: Final[Mapping[Why, str]] = {
     "closed": "registration by single sign-on is closed",
@@ -89,8 +87,8 @@ class Vouching:
             raise self.refused(str(error)) from None
         except ProviderError as error:
             logger.error("The OpenID provider: %s", error)
-            text = "the OpenID provider cannot be asked for its keys at the moment"
-            raise OAuthError("temporarily_unavailable", text, 503, 10) from None
+            why = "the OpenID provider cannot be asked for its keys at the moment"
+            raise OAuthError("temporarily_unavailable", why, 503, 10) from None
 
     def check_times(self, claims: Mapping[str, Any], longest: int, begins: tuple[str, ...] = ()) -> None:
         """Let pass what is good at this moment.
@@ -147,9 +145,3 @@ class Vouching:
         if isinstance(value, bool) or not isinstance(value, int | float) or endless:
             raise self.refused(f"its {name} must be a number of seconds")
         return value
-
-
-def type_of(header: Mapping[str, Any]) -> str:
-    """Return what a JWT is, in lower case and without ``application/``; empty when it does not say (RFC 7515 4.1.9)."""
-    kind = header.get("typ", "")
-    return kind.lower().removeprefix("application/") if isinstance(kind, str) else "?"

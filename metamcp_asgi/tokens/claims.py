@@ -1,4 +1,4 @@
-"""From the claims of a verified token to a principal: who it is of, what it may, and what it is for.
+"""From the header and claims of a verified token to a principal: what and of whom it is, what it may, and what for.
 
 Sans-IO. Knows the words of Keycloak, Entra, Auth0, Okta and RFC 9068. Whether the signature is good is not its matter.
 """
@@ -10,7 +10,10 @@ from typing import Any, Final
 from metamcp_asgi.asgi.bearer import Rejected
 from metamcp_asgi.config.snapshot import OAuth, Principal
 
-__all__ = ["audiences_of", "foreign_principal", "is_id_token", "own_principal", "scopes_of"]
+__all__ = ["LEEWAY", "audiences_of", "foreign_principal", "is_id_token", "own_principal", "scopes_of", "type_of"]
+
+LEEWAY: Final = 30
+"""Seconds by which another one's clock may be ahead of ours; nothing is added to the life of what they signed."""
 
 _ID_TOKEN: Final = frozenset({"nonce", "at_hash", "c_hash"})
 """Claims of tokens that tell a client who signed in; such a token is for the client, not for us (RFC 8725 2.8)."""
@@ -26,6 +29,12 @@ def audiences_of(claims: Mapping[str, Any]) -> frozenset[str]:
 def is_id_token(claims: Mapping[str, Any]) -> bool:
     """Tell whether a token has the claims of an ID token."""
     return claims.get("typ") == "ID" or claims.get("token_use") == "id" or not _ID_TOKEN.isdisjoint(claims)
+
+
+def type_of(header: Mapping[str, Any]) -> str:
+    """Return what a JWT is, in lower case and without ``application/``; empty when it does not say (RFC 7515 4.1.9)."""
+    kind = header.get("typ", "")
+    return kind.lower().removeprefix("application/") if isinstance(kind, str) else "?"
 
 
 def scopes_of(claims: Mapping[str, Any]) -> frozenset[str] | None:

@@ -8,12 +8,10 @@ from jwt.exceptions import PyJWTError
 
 from metamcp_asgi.asgi.bearer import Rejected
 from metamcp_asgi.config.jwk import ALGORITHMS
+from metamcp_asgi.tokens.claims import LEEWAY
 from metamcp_asgi.tokens.keyset import KeySet
 
 __all__ = ["verified"]
-
-LEEWAY = 30.0
-"""Seconds by which another issuer's clock may be ahead of ours; nothing is added to a token's life."""
 
 
 async def verified(token: bytes, keys: KeySet, issuer: str | None) -> dict[str, Any]:

@@ -93,7 +93,8 @@ class Gateway:
         self.source = source
         self.metrics = Metrics(settings.metrics_folder)
         self.recording = Recording(self.metrics, settings.metrics_folder)
-        self.tokens = Verifier(lambda: self.snapshot, Guard(settings.outward_allowed))
+        named = settings.app_url is not None or settings.allowed_hosts is not None
+        self.tokens = Verifier(lambda: self.snapshot, Guard(settings.outward_allowed), named)
         self._keys = KeyRing(settings.secret_keys)
         self._watching: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()

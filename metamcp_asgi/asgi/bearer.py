@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from starlette.types import Scope
 
+from metamcp_asgi.asgi.origin import host_name, is_loopback
 from metamcp_asgi.config.snapshot import Endpoint, Principal
 from metamcp_asgi.errors import MetaMCPError
 
-__all__ = ["METADATA", "Rejected", "Tokens", "base_of", "challenge", "insufficient"]
+__all__ = ["METADATA", "Rejected", "Tokens", "base_of", "challenge", "insufficient", "names_this_machine"]
 
 METADATA: Final = "/.well-known/oauth-protected-resource"
 
@@ -70,6 +71,15 @@ def base_of(scope: Scope, app_url: str | None) -> str:
         return app_url
     host = next((value for name, value in scope["headers"] if name == b"host"), b"localhost")
     return f"{scope.get('scheme', 'http')}://{host.decode('latin-1').lower()}{quote(scope.get('root_path', ''))}"
+
+
+def names_this_machine(base: str) -> bool:
+    """Tell whether a public URL of the gateway can only mean this machine, whoever has said it.
+
+    Args:
+        base: As from ``base_of``.
+    """
+    return is_loopback(host_name(base.partition("://")[2].partition("/")[0]) or "")
 
 
 def challenge(

@@ -11,9 +11,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from metamcp_asgi.asgi.bearer import Rejected, base_of
+from metamcp_asgi.asgi.bearer import Rejected, base_of, names_this_machine
 from metamcp_asgi.asgi.bucket import Counting
-from metamcp_asgi.asgi.origin import host_name, is_loopback
 from metamcp_asgi.config.snapshot import Snapshot
 from metamcp_asgi.oauth.assertions import Assertions
 from metamcp_asgi.oauth.attempts import Attempts, address_of
@@ -166,8 +165,7 @@ class TokenEndpoints:
         base = base_of(request.scope, self._app_url)
         made = "client_assertion" in form or form.get("grant_type") in self._readers
         # Else whoever has one that was made for them could show it here, and call us by their name.
-        host = base.partition("://")[2].partition("/")[0]
-        if made and self._app_url is None and not is_loopback(host_name(host) or ""):
+        if made and self._app_url is None and not names_this_machine(base):
             raise OAuthError("invalid_request", "this needs APP_URL, by which the gateway knows its own name")
         return base
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from metamcp_asgi.asgi.bearer import Rejected
+from metamcp_asgi.asgi.bearer import Rejected, names_this_machine
 from metamcp_asgi.config.snapshot import Endpoint, OAuth, Principal, Snapshot
 from metamcp_asgi.outward.guard import Guard
 from metamcp_asgi.tasks import Tasks
@@ -40,6 +40,7 @@ class Verifier:
     Args:
         snapshot: Gives what is served at the time.
         guard: Where issuers may be asked.
+        named: Whether the operator has said what we are called; else ``Host`` says it, and so whoever asks.
         own: Reads the public keys of our own authorization server; ``None``: there is none.
         clock: Seconds since 1970.
     """
@@ -48,16 +49,18 @@ class Verifier:
         self,
         snapshot: Callable[[], Snapshot],
         guard: Guard,
+        named: bool = False,
         own: Any = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.own = own
         self._snapshot = snapshot
         self._guard = guard
+        self._named = named
         self._clock = clock
         self._known: dict[tuple[bytes, str], _Known] = {}
         self._keysets: dict[tuple[str, str], Any] = {}
-        self._accepted: dict[tuple[str, str], frozenset[str]] = {}
+        self._accepted: dict[tuple[str, str, str], frozenset[str]] = {}
         self._fetcher: Any = None
         self._tasks = Tasks()
         self.closing: list[Callable[[], Awaitable[None]]] = []
@@ -81,9 +84,12 @@ class Verifier:
         if known.principal.expires <= self._clock():
             del self._known[place]
             raise Rejected(401, "invalid_token", "The access token has expired")
-        accepted = self._accepted.get((endpoint.name, base)) or self._audiences(endpoint.name, base)
+        accepted = self._accepted.get((endpoint.name, base, oauth.issuer))
+        if accepted is None:
+            accepted = self._audiences(endpoint.name, base, oauth.issuer)
         if known.audiences.isdisjoint(accepted if not oauth.audiences else accepted.union(oauth.audiences)):
-            raise Rejected(401, "invalid_token", "The access token is for another resource")
+            why = "" if accepted else "; one for this URL needs APP_URL, by which the gateway knows its own name"
+            raise Rejected(401, "invalid_token", f"The access token is for another resource{why}")
         principal = known.principal
         if not oauth.issuer:
             if known.issuer != base:
@@ -163,10 +169,16 @@ class Verifier:
             self._keysets[place] = found
         return found
 
-    def _audiences(self, name: str, base: str) -> frozenset[str]:
-        """Return what a token may be for: the endpoint, by any of its URLs, or all of the gateway (dossier 4.2)."""
+    def _audiences(self, name: str, base: str, issuer: str) -> frozenset[str]:
+        """Return what a token may be for: the endpoint, by any of its URLs, or all of the gateway (dossier 4.2).
+
+        Nothing, where whoever has another server's token could call us by the name of that server. Ours we have made
+        for the name that they are shown under.
+        """
         if len(self._accepted) >= MOST:  # anybody can send any Host, where any is allowed
             self._accepted.clear()
         found = frozenset({base, f"{base}/", *(f"{base}/metamcp/{name}{leaf}" for leaf in _URLS)})
-        self._accepted[name, base] = found
+        if issuer and not self._named and not names_this_machine(base):
+            found = frozenset()
+        self._accepted[name, base, issuer] = found
         return found

@@ -217,6 +217,25 @@ async def test_an_audience_and_scopes_of_the_issuers_own_kind(place: Place) -> N
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_credentials")
 
 
+async def test_nobody_can_call_us_by_the_name_that_a_foreign_token_was_made_for(place: Place) -> None:
+    theirs = "mcp.elsewhere.example"
+    url, headers = place.url("entra"), {"Host": theirs}
+    token = place.issuer.token(f"http://{theirs}/metamcp/entra/mcp", scope="mcp.use")
+    refused = await place.http.post(url, json={}, headers={**headers, "Authorization": f"Bearer {token}"})
+    assert refused.status_code == 401
+    assert "APP_URL" in refused.json()["error_description"]
+    # What the configuration names is for us, whatever we are called.
+    token = place.issuer.token("api://gateway", scope="mcp.use")
+    taken = await place.http.post(url, json={}, headers={**headers, "Authorization": f"Bearer {token}"})
+    assert taken.status_code == 400
+    ours = Settings(outward_allowed=("127.0.0.0/8",), allowed_hosts=(theirs,))
+    async with served(Gateway(place.gateway.snapshot, ours), "on") as port:
+        token = place.issuer.token(f"http://{theirs}/metamcp/entra/mcp", scope="mcp.use")
+        elsewhere = f"http://127.0.0.1:{port}/metamcp/entra/mcp"
+        taken = await place.http.post(elsewhere, json={}, headers={**headers, "Authorization": f"Bearer {token}"})
+        assert taken.status_code == 400
+
+
 async def test_groups_decide_who_may_come_and_what_they_may(place: Place) -> None:
     def token(*roles: str, **claims: Any) -> str:
         return place.issuer.token(place.url("keycloak"), realm_access={"roles": list(roles)}, **claims)

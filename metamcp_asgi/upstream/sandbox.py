@@ -84,6 +84,24 @@ def _check_command(server: Server, env: Mapping[str, str], shown: Iterable[str])
                 f"was not started: its command is {program}, which its sandbox does not have; add its folder to "
                 "sandbox.read"
             )
+    interpreter = None if found is None else _interpreter(found)
+    for program in dict.fromkeys((interpreter, os.path.realpath(interpreter))) if interpreter is not None else ():
+        if not _within(program, shown):
+            raise UpstreamUnavailable(
+                f"was not started: its command is a script that {program} runs, which its sandbox does not have; add "
+                "the folder where that is installed to sandbox.read"
+            )
+
+
+def _interpreter(program: str) -> str | None:
+    """Return what runs a program, if that is a script (execve(2)): of a virtual environment, a Python elsewhere."""
+    try:
+        with open(program, "rb") as file:  # noqa: PTH123 - a text, as the others here
+            line = file.readline(512)
+    except OSError:
+        return None  # whoever starts it says so
+    words = line.removeprefix(b"#!").split() if line.startswith(b"#!") else ()
+    return os.fsdecode(words[0]) if words else None
 
 
 def _within(path: str, folders: Iterable[str]) -> bool:

@@ -1,6 +1,7 @@
 """What a stdio server with a ``sandbox`` can reach of the machine, told by the server itself."""
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from metamcp_asgi.settings import Settings
 from tests.serving import gateway
 from tests.stdio import SCRIPT, stdio
 
+PYTHON = os.path.realpath(sys.executable)
 OPEN: dict[str, Any] = {
     "namespaces": {"n": {"servers": ["s"]}},
     "endpoints": {"default": {"namespace": "n", "apiKeyAuth": False}},
@@ -108,3 +110,16 @@ async def test_without_bubblewrap_the_server_is_not_started(tmp_path: Path, monk
     monkeypatch.setenv("PATH", str(tmp_path))
     async with gateway({"s": {**stdio(), "sandbox": True}}, **OPEN) as running:
         assert "needs bubblewrap, which is not installed" in (await running.missing())["s"]
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+async def test_a_script_needs_what_runs_it(outside: Path) -> None:
+    script, interpreter = outside / "script", outside / "elsewhere" / "python"
+    interpreter.parent.mkdir()
+    interpreter.symlink_to(sys.executable)
+    script.write_text(f"#!{interpreter} -I\n")
+    script.chmod(0o700)
+    config = {"command": str(script), "sandbox": {"read": [str(outside)]}}
+    async with gateway({"s": config}, **OPEN) as running:
+        said = (await running.missing())["s"]
+    assert f"a script that {PYTHON} runs, which its sandbox does not have" in said

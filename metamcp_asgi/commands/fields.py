@@ -121,13 +121,14 @@ def options_of(fields: Sequence[Field], *, changes: bool) -> list[click.Option]:
     return options
 
 
-def body_of(fields: Sequence[Field], values: Mapping[str, Any], data: Any) -> Any:
+def body_of(fields: Sequence[Field], values: Mapping[str, Any], data: Any, *, changes: bool) -> Any:
     """Return the body that options, and ``--data`` under them, stand for.
 
     Args:
         fields: The fields of the body.
         values: All parameters of the command.
         data: What ``--data`` says; ``UNSET``: it is not given.
+        changes: Whether an object is changed, so that something must be said.
 
     Raises:
         click.UsageError: There is nothing in it, or something is missing, or options contradict each other.
@@ -151,7 +152,7 @@ def body_of(fields: Sequence[Field], values: Mapping[str, Any], data: Any) -> An
         for field in fields:
             if field.required and field.key not in given:
                 raise click.MissingParameter(param_type="option", param_hint=f"'--{field.option}'")
-        if fields and not given:
+        if changes and not given:
             raise click.UsageError("nothing is to be changed: say what by an option, or by --data")
         return given
     if given and not isinstance(data, dict):

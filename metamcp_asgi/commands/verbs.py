@@ -124,7 +124,8 @@ def _run(operation: Operation, verb: str, fields: list[Field], fixed: Mapping[st
     body: Any = fixed
     if body is None and operation.takes is not None:
         data = msgspec.UNSET if values["data"] is None else json_of(values["data"], "data")
-        body = body_of(fields, values, data) if fields else _pairs(values["pairs"], data)
+        changes = operation.method == "PATCH"
+        body = body_of(fields, values, data, changes=changes) if fields else _pairs(values["pairs"], data)
 
     async def work(reach: Reach) -> tuple[Any, str]:
         names = Names(reach, OPERATIONS)

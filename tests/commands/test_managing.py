@@ -160,6 +160,7 @@ def test_a_key_is_shown_once(anywhere: Metamcp) -> None:
     again = anywhere.json("keys", "rotate", "laptop", "--grace-seconds", "60")
     assert again["key"] != key
     assert again["previousUntil"] is not None
+    assert anywhere.json("keys", "rotate", "laptop")["key"] not in (key, again["key"])
     assert anywhere.said("keys", "delete", "laptop") == "deleted laptop\n"
 
 

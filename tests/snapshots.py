@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -22,6 +24,9 @@ from metamcp_asgi.config.snapshot import (
 )
 
 SECRET = "ghp_0123456789abcdefABCDEF0123456789"
+PRIVATE_KEY = (
+    ec.derive_private_key(7, ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+)
 
 # Texts with everything that means something in a document, in YAML or in an .env file.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(
@@ -58,6 +63,14 @@ GRANT = (
         flow=st.sampled_from(["authorization_code", "client_credentials"]),
         client_id=st.sampled_from(["id", "$${A}"]),
         client_secret=st.sampled_from([SECRET, "${A}"]),
+    )
+    | st.builds(
+        GrantSpec,
+        key=st.just(""),
+        client_id=st.just("id"),
+        private_key=st.sampled_from([PRIVATE_KEY, f"\n{PRIVATE_KEY}\n"]),
+        key_id=st.sampled_from([None, "one", "${A}"]),
+        algorithm=st.sampled_from([None, "ES256"]),
     )
 )
 COMMON = {

@@ -7,6 +7,7 @@ is decided by the ``Secrets`` that it is given.
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from metamcp_asgi.config.dialects import escaped
@@ -109,10 +110,7 @@ def _server(server: Server, secrets: Secrets) -> dict[str, Any]:
         if bearer is not None:
             entry["bearerToken"] = secrets.written(server.name, "token", bearer)
         if server.grant is not None:
-            secret = server.grant.client_secret
-            entry["oauth"] = entry_of(
-                server.grant, None if secret is None else secrets.written(server.name, "client_secret", secret)
-            )
+            entry["oauth"] = entry_of(server.grant, partial(secrets.written, server.name))
     if server.description:
         entry["description"] = escaped(server.description)
     if server.era != "auto":

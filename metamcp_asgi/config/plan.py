@@ -175,8 +175,10 @@ def _server(server: Server) -> Iterator[tuple[str, _Value]]:
     if server.sandbox is not None:
         yield "sandbox", _Value(document_of_sandbox(server.sandbox))
     if server.grant is not None:
-        secret = server.grant.client_secret
-        yield "oauth", _Value(entry_of(server.grant, secret), None if secret is None else entry_of(server.grant, MASK))
+        yield (
+            "oauth",
+            _masked(entry_of(server.grant, lambda _, value: value), entry_of(server.grant, lambda *_: MASK)),
+        )
 
 
 def _masked(real: Any, shown: Any) -> _Value:

@@ -70,9 +70,11 @@ def with_references(document: Mapping[str, Any]) -> tuple[dict[str, Any], Mappin
         if "bearerToken" in entry and not _has_variable(entry["bearerToken"]):
             entry["bearerToken"] = _new(references, name, "token", entry["bearerToken"])
         oauth = entry.get("oauth")
-        if isinstance(oauth, dict) and "clientSecret" in oauth and not _has_variable(oauth["clientSecret"]):
-            secret = _new(references, name, "client_secret", oauth["clientSecret"])
-            entry["oauth"] = {**oauth, "clientSecret": secret}
+        if isinstance(oauth, dict):
+            for key, label in (("clientSecret", "client_secret"), ("privateKey", "private_key")):
+                if key in oauth and not _has_variable(oauth[key]):
+                    oauth = {**oauth, key: _new(references, name, label, oauth[key])}
+            entry["oauth"] = oauth
         if "args" in entry:
             found = list(in_args([_plain(arg) for arg in entry["args"]]))
             entry["args"] = [

@@ -50,7 +50,8 @@ class GrantSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``key`` is under what its grants are kept. ``per`` says whether one serves everybody or each user has their own.
     ``client_id`` and ``client_secret`` are what the operator has registered, ``scopes`` what to ask for; without them,
-    we register ourselves, and ask for what the server says.
+    we register ourselves, and ask for what the server says. ``private_key`` (a PEM or a JWK) is there instead of a
+    secret; ``key_id`` and ``algorithm`` say how it is used where the key itself does not.
     """
 
     key: str
@@ -58,6 +59,9 @@ class GrantSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     flow: GrantFlow = "authorization_code"
     client_id: str | None = None
     client_secret: str | None = None
+    private_key: str | None = None
+    key_id: str | None = None
+    algorithm: str | None = None
     scopes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

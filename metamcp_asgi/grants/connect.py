@@ -21,7 +21,7 @@ from metamcp_asgi.grants.discovery import Found, discover, issuer
 from metamcp_asgi.grants.fetch import GrantError, check_installed
 from metamcp_asgi.grants.flow import Pending
 from metamcp_asgi.grants.kept import Kept
-from metamcp_asgi.grants.registration import Client, client_for
+from metamcp_asgi.grants.registration import Client, client_for, given
 from metamcp_asgi.protocol.sealed import KeyRing
 from metamcp_asgi.store.grants import spec_of
 from metamcp_asgi.store.models import Server
@@ -164,7 +164,7 @@ class Connecting:
             _same(place, pending)
         asked, client = await issuer(self._fetch, pending.issuer), pending.client
         tokens = await flow.finish(
-            self._fetch, pending, asked, client, query, redirect_uri=self.ourselves.redirect_uri, now=now
+            self._fetch, pending, asked, client, place.spec, query, redirect_uri=self.ourselves.redirect_uri, now=now
         )
         grant = Kept(client, asked.token_endpoint, pending.resource, pending.scope, pending.url, tokens)
         async with rows.only(self._bus, server, place.user), (await self._store()).write(acting) as tx:
@@ -178,7 +178,7 @@ class Connecting:
     async def _place(self, tx: Reader, acting: Acting, server: uuid.UUID, own: bool) -> "_Place":
         row = await servers.get(tx, acting, server)
         secrets_of = tx.secrets(row)
-        spec = spec_of(row.oauth, secrets_of.client_secret, str(server)) or GrantSpec(key=str(server))
+        spec = spec_of(row.oauth, secrets_of, str(server)) or GrantSpec(key=str(server))
         if not row.url or spec.flow != "authorization_code":
             raise GrantError("is used without a person's authorization: see its oauth")
         if own and spec.per != "user":
@@ -201,13 +201,13 @@ class Connecting:
         return response.headers.get("WWW-Authenticate", "") if response.status_code == 401 else ""
 
     async def _client(self, found: Found, spec: GrantSpec, mine: Kept, shared: Kept) -> Client:
-        given = None if spec.client_id is None else Client("", spec.client_id, spec.client_secret)
+        ours = given(spec)
         return await client_for(
             self._fetch,
             found.issuer,
             self.ourselves,
-            given=given,
-            known=mine.client if mine.client is not None or given is None else shared.client,
+            given=ours,
+            known=mine.client if mine.client is not None or ours is None else shared.client,
             scope=found.scope,
             now=self._clock(),
         )
@@ -219,8 +219,8 @@ def _same(place: "_Place", pending: Pending) -> None:
     Raises:
         GrantError: It is not; the token would go where nobody has agreed to.
     """
-    given = place.spec.client_id
-    if place.url != pending.url or (given is not None and given != pending.client.id):
+    ours = place.spec.client_id
+    if place.url != pending.url or (ours is not None and ours != pending.client.id):
         raise GrantError("is configured otherwise than when this began; connect it again")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct
 
+from metamcp_asgi.config.snapshot import GrantSpec
 from metamcp_asgi.grants.discovery import Found, Issuer
 from metamcp_asgi.grants.fetch import Fetch, GrantError, Refused
 from metamcp_asgi.grants.registration import Client
@@ -131,6 +132,7 @@ async def finish(
     pending: Pending,
     issuer: Issuer,
     client: Client,
+    spec: GrantSpec,
     answer: Mapping[str, str],
     *,
     redirect_uri: str,
@@ -143,6 +145,7 @@ async def finish(
         pending: What the flow remembers, whose state has been found to be good.
         issuer: Its issuer, as it describes itself now.
         client: Who we are there.
+        spec: What is configured for the server.
         answer: The query with which the browser came back.
         redirect_uri: Where it did.
         now: The present time, in seconds since the epoch.
@@ -167,6 +170,7 @@ async def finish(
         fetch,
         issuer.token_endpoint,
         client,
+        spec,
         code=code,
         verifier=pending.verifier,
         redirect_uri=redirect_uri,

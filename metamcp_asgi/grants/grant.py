@@ -20,7 +20,7 @@ from metamcp_asgi.grants.alone import PATIENCE
 from metamcp_asgi.grants.discovery import discover
 from metamcp_asgi.grants.fetch import Fetch, GrantError, Refused
 from metamcp_asgi.grants.kept import Kept, Ledger
-from metamcp_asgi.grants.registration import Client, Ourselves, client_for
+from metamcp_asgi.grants.registration import KEYED, Ourselves, client_for, given
 from metamcp_asgi.grants.tokens import Tokens
 from metamcp_asgi.tasks import Tasks
 from metamcp_asgi.upstream.granted import AuthorizationNeeded
@@ -148,11 +148,14 @@ class OneGrant:
     async def _refresh(self, kept: Kept) -> Kept:
         if kept.tokens is None or kept.tokens.refresh is None or kept.client is None or kept.url != self._url:
             raise self._needed("wants to be authorized")
+        if kept.client.method == KEYED and self._spec.private_key is None:
+            raise self._needed("is configured otherwise than when it was connected, and wants to be authorized again")
         try:
             tokens = await endpoint.by_refresh(
                 self._fetch,
                 kept.token_endpoint,
                 kept.client,
+                self._spec,
                 tokens=kept.tokens,
                 resource=kept.resource,
                 now=self._clock(),
@@ -168,14 +171,19 @@ class OneGrant:
     async def _own(self, kept: Kept, challenge: str) -> Kept:
         found = await discover(self._fetch, self._url, challenge)
         spec = self._spec
-        given = Client("", spec.client_id, spec.client_secret) if spec.client_id is not None else None
         client = await client_for(
-            self._fetch, found.issuer, self._ourselves, given=given, known=kept.client, scope=None, now=self._clock()
+            self._fetch,
+            found.issuer,
+            self._ourselves,
+            given=given(spec),
+            known=kept.client,
+            scope=None,
+            now=self._clock(),
         )
         scope = " ".join(spec.scopes) or found.scope
         where = found.issuer.token_endpoint
         tokens: Tokens = await endpoint.by_credentials(
-            self._fetch, where, client, scope=scope, resource=found.resource, now=self._clock()
+            self._fetch, where, client, spec, scope=scope, resource=found.resource, now=self._clock()
         )
         return Kept(client, where, found.resource, scope, self._url, tokens)
 

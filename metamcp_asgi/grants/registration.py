@@ -8,24 +8,30 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from metamcp_asgi.config.snapshot import GrantSpec
 from metamcp_asgi.grants.discovery import Issuer
 from metamcp_asgi.grants.fetch import Fetch, GrantError
 
 if TYPE_CHECKING:
     from mcp.shared.auth import OAuthClientInformationFull
 
-__all__ = ["CALLBACK", "DOCUMENT", "Client", "Ourselves", "client_for", "document"]
+__all__ = ["CALLBACK", "DOCUMENT", "KEYED", "Client", "Ourselves", "client_for", "document", "given"]
 
 CALLBACK: Final = "/fe-oauth/callback"
 """The redirect URI that MetaMCP registered at the servers' authorization servers."""
 DOCUMENT: Final = "/oauth/client-metadata.json"
 NAME: Final = "metamcp-asgi"
+KEYED: Final = "private_key_jwt"
+"""How a client authenticates whose private key is configured; see ``proof``."""
 _METHODS: Final = ("client_secret_basic", "client_secret_post", "none")
-"""How we can authenticate at a token endpoint, the best first."""
+"""How we can authenticate at a token endpoint where we have registered ourselves, the best first."""
 
 
 class Client(Struct, frozen=True):
-    """A client at one issuer; ``method`` is how it authenticates at the token endpoint."""
+    """A client at one issuer; ``method`` is how it authenticates at the token endpoint.
+
+    A private key is not here: this is kept with the tokens, and travels in ``state``.
+    """
 
     issuer: str
     id: str
@@ -59,6 +65,13 @@ class Ourselves(Struct, frozen=True):
 def document(ourselves: Ourselves) -> dict[str, object]:
     """Return our client metadata document (CIMD, RFC 7591 section 2)."""
     return {"client_id": ourselves.document, **_metadata(ourselves, "none", None)}
+
+
+def given(spec: GrantSpec) -> Client | None:
+    """Return the client that the operator has registered, at an issuer that is yet to be found."""
+    if spec.client_id is None:
+        return None
+    return Client("", spec.client_id, spec.client_secret, "none" if spec.private_key is None else KEYED)
 
 
 async def client_for(
@@ -101,7 +114,7 @@ async def client_for(
     if found.registration_endpoint is None:
         raise GrantError(
             f"is authorized by {found.name}, which registers no clients by itself: register {NAME} there with the "
-            f"redirect URI {ourselves.redirect_uri} and give its id (and secret) as oauth.clientId and clientSecret"
+            f"redirect URI {ourselves.redirect_uri} and give its id as oauth.clientId (and clientSecret or privateKey)"
         )
     return await _register(fetch, found, found.registration_endpoint, ourselves, scope)
 

@@ -7,8 +7,10 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
+from metamcp_asgi.config.snapshot import GrantSpec
 from metamcp_asgi.grants.fetch import Fetch, GrantError, Refused
-from metamcp_asgi.grants.registration import Client
+from metamcp_asgi.grants.proof import proof
+from metamcp_asgi.grants.registration import KEYED, Client
 
 if TYPE_CHECKING:
     import httpx2
@@ -35,6 +37,7 @@ async def by_code(
     fetch: Fetch,
     endpoint: str,
     client: Client,
+    spec: GrantSpec,
     *,
     code: str,
     verifier: str,
@@ -48,6 +51,7 @@ async def by_code(
         fetch: Sends requests.
         endpoint: The token endpoint.
         client: Who we are there.
+        spec: What is configured for the server, with our key if that is how we show who we are.
         code: The code.
         verifier: What its challenge was made of.
         redirect_uri: Where the code was sent.
@@ -59,11 +63,11 @@ async def by_code(
         GrantError: The endpoint was not reached, or did not answer as it should.
     """
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "code_verifier": verifier}
-    return await _ask(fetch, endpoint, client, form | {"resource": resource}, now)
+    return await _ask(fetch, endpoint, client, spec, form | {"resource": resource}, now)
 
 
 async def by_refresh(
-    fetch: Fetch, endpoint: str, client: Client, *, tokens: Tokens, resource: str, now: float
+    fetch: Fetch, endpoint: str, client: Client, spec: GrantSpec, *, tokens: Tokens, resource: str, now: float
 ) -> Tokens:
     """Exchange a refresh token (RFC 6749 section 6); what the answer leaves out stays as it was.
 
@@ -71,6 +75,7 @@ async def by_refresh(
         fetch: Sends requests.
         endpoint: The token endpoint.
         client: Who we are there.
+        spec: What is configured for the server, with our key if that is how we show who we are.
         tokens: The present ones.
         resource: The server that the token is for.
         now: The present time, in seconds since the epoch.
@@ -82,7 +87,7 @@ async def by_refresh(
     if tokens.refresh is None:
         raise Refused("invalid_grant", "the access token has expired, and there is no refresh token")
     form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh, "resource": resource}
-    got = await _ask(fetch, endpoint, client, form, now)
+    got = await _ask(fetch, endpoint, client, spec, form, now)
     return msgspec.structs.replace(
         got,
         refresh=got.refresh if got.refresh is not None else tokens.refresh,
@@ -91,14 +96,15 @@ async def by_refresh(
 
 
 async def by_credentials(
-    fetch: Fetch, endpoint: str, client: Client, *, scope: str | None, resource: str, now: float
+    fetch: Fetch, endpoint: str, client: Client, spec: GrantSpec, *, scope: str | None, resource: str, now: float
 ) -> Tokens:
     """Ask in our own name (RFC 6749 section 4.4), without a person.
 
     Args:
         fetch: Sends requests.
         endpoint: The token endpoint.
-        client: Who we are there, with a secret.
+        client: Who we are there, with a secret or a key.
+        spec: What is configured for the server, with our key if that is how we show who we are.
         scope: What to ask for.
         resource: The server that the token is for.
         now: The present time, in seconds since the epoch.
@@ -108,10 +114,12 @@ async def by_credentials(
         GrantError: The endpoint was not reached, or did not answer as it should.
     """
     form = {"grant_type": "client_credentials", "resource": resource} | ({"scope": scope} if scope else {})
-    return await _ask(fetch, endpoint, client, form, now)
+    return await _ask(fetch, endpoint, client, spec, form, now)
 
 
-async def _ask(fetch: Fetch, endpoint: str, client: Client, form: dict[str, str], now: float) -> Tokens:
+async def _ask(
+    fetch: Fetch, endpoint: str, client: Client, spec: GrantSpec, form: dict[str, str], now: float
+) -> Tokens:
     import httpx2
 
     headers = {"Accept": "application/json"}
@@ -123,6 +131,8 @@ async def _ask(fetch: Fetch, endpoint: str, client: Client, form: dict[str, str]
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     elif client.method == "client_secret_post":
         form["client_secret"] = client.secret or ""
+    elif client.method == KEYED:
+        form |= proof(spec, client, now)
     return _read(await fetch(httpx2.Request("POST", endpoint, data=form, headers=headers)), client, now)
 
 

@@ -169,13 +169,13 @@ class Loader:
             sharing=row.sharing,
             timeout=row.timeout,
             disabled=row.disabled,
-            grant=spec_of(row.oauth, None, str(row.id)),
+            grant=spec_of(row.oauth, ServerSecrets(), str(row.id)),
             sandbox=sandbox_of(row.sandbox),
             owner="" if row.owner_id is None else str(row.owner_id),
         )
         known_as = config.known_as
         if row.secrets is None:
-            return ServerRow(known_as=known_as, owner=row.owner_id, config=_authorized(config, str(row.id), None))
+            return ServerRow(known_as=known_as, owner=row.owner_id, config=_authorized(config, str(row.id)))
         try:
             secrets = tx.vault.open(row.secrets, Context("servers", str(row.id), "secrets"), ServerSecrets)
         except SecretsError as error:
@@ -193,17 +193,16 @@ class Loader:
             headers=headers,
             args=secrets.args or config.args,
             url=config.url if secrets.url is None else self._reached(secrets.url),
+            grant=spec_of(row.oauth, secrets, str(row.id)),
         )
-        return ServerRow(
-            known_as=known_as, owner=row.owner_id, config=_authorized(config, str(row.id), secrets.client_secret)
-        )
+        return ServerRow(known_as=known_as, owner=row.owner_id, config=_authorized(config, str(row.id)))
 
 
-def _authorized(config: snapshot.Server, key: str, secret: str | None) -> snapshot.Server:
+def _authorized(config: snapshot.Server, key: str) -> snapshot.Server:
     """Return a server with how tokens for it are got; of which nothing was said is asked when it wants some."""
-    if config.grant is not None:
-        return config if secret is None else replace(config, grant=replace(config.grant, client_secret=secret))
-    if not config.url or not all(plain_header(name, value) for name, value in config.headers):
+    if config.grant is not None or not config.url:
+        return config
+    if not all(plain_header(name, value) for name, value in config.headers):
         return config  # it has credentials of another kind
     return replace(config, grant=snapshot.GrantSpec(key=key))
 

@@ -127,12 +127,12 @@ def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecre
         if bearer:
             del headers["Authorization"]
             token = bearer[1]
-    secret = server.grant.client_secret if server.grant is not None else None
     return columns, ServerSecrets(
         env=dict(server.env),
         headers=headers,
         bearer_token=token,
-        client_secret=secret,
+        client_secret=None if server.grant is None else server.grant.client_secret,
+        private_key=None if server.grant is None else server.grant.private_key,
         url=server.url if url != server.url else None,
         args=server.args if tuple(args) != server.args else None,
     )
@@ -183,7 +183,7 @@ def compiled_server(row: Server, secrets: ServerSecrets) -> compiled.Server:
         sharing=row.sharing,
         timeout=row.timeout,
         disabled=row.disabled,
-        grant=spec_of(row.oauth, secrets.client_secret, row.name),
+        grant=spec_of(row.oauth, secrets, row.name),
         sandbox=sandbox_of(row.sandbox),
     )
 

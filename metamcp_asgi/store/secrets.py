@@ -25,7 +25,7 @@ _NONCE: Final = 12
 
 
 class ServerSecrets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What of a server nobody may read at rest: environment, headers, bearer token, OAuth client secret.
+    """What of a server nobody may read at rest: environment, headers, bearer token, OAuth client secret or private key.
 
     ``url`` and ``args`` are here, whole, where they have a secret in them; their columns have them masked then.
     """
@@ -34,6 +34,7 @@ class ServerSecrets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     headers: Mapping[str, str] = {}
     bearer_token: str | None = None
     client_secret: str | None = None
+    private_key: str | None = None
     url: str | None = None
     args: tuple[str, ...] | None = None
 

@@ -17,9 +17,11 @@ from sqlalchemy import event
 
 from metamcp_asgi.store.models import Server
 from metamcp_asgi.store.policy import COMMAND_LINE
+from metamcp_asgi.store.secrets import ServerSecrets
 from tests.admin_pages.visits import Person, person, picture, signed_in
 from tests.places import ROOT
 from tests.signin.people import MEL, House, house, said
+from tests.snapshots import PRIVATE_KEY
 
 # One gateway for all of them.
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("pages-of-servers")]
@@ -203,6 +205,44 @@ async def test_what_was_typed_is_kept_and_a_change_of_somebody_else_is_not_overw
     form = {**WEB, "name": "wrong", "url": "ftp://x"}
     chinese = await ada.visitor.send("/mcp-servers/new", form, csrf=ada.csrf, accept_language="zh")
     assert '<span class="wrong">必须是以 http:// 或 https:// 加主机开头的 URL。</span>' in chinese.text
+
+
+async def test_a_private_key_is_typed_and_not_shown_again(home: House) -> None:
+    ada = await person(home)
+    asked = {"oauth": "client_credentials", "clientId": "me"}
+    key = {"privateKey": PRIVATE_KEY.replace("\n", "\r\n"), "keyId": "one", "algorithm": "ES256"}
+    path = await added(ada, "keyed", **asked, **key)
+
+    async def kept() -> ServerSecrets:
+        async with (await home.store()).read() as tx:
+            return tx.secrets(await tx.get(Server, uuid.UUID(path.rpartition("/")[2])))
+
+    async def save(**fields: str) -> Any:
+        page = (await ada.get(f"{path}/edit")).text
+        assert PRIVATE_KEY[40:60] not in page
+        saved = {**WEB, **asked, "name": "keyed", "keyId": "one", "algorithm": "ES256", "version": version_of(page)}
+        return await ada.send(f"{path}/edit", **{**saved, **fields})
+
+    assert (await kept()).private_key == PRIVATE_KEY.strip()
+    assert "unless you type" in (await ada.get(f"{path}/edit")).text
+    assert (await save(scopes="use")).status_code == 303
+    assert (await kept()).private_key
+    refused = await save(privateKey=PRIVATE_KEY, algorithm="RS256")
+    assert refused.status_code == 422
+    assert "does not fit the key" in said(refused)
+    assert re.search(r'<select id="algorithm"[^>]*aria-invalid="true"', refused.text)
+    assert PRIVATE_KEY[40:60] not in refused.text
+    assert "PEM" in said(await save(privateKey="no key"))
+    # A client has one of the two, and what is typed takes the place of the other.
+    assert (await save(clientSecret=SECRET)).status_code == 303
+    assert await kept() == ServerSecrets(client_secret=SECRET)
+    assert (await save(**key)).status_code == 303
+    assert (await kept()).client_secret is None
+    assert (await save(dropKey="on")).status_code == 422
+    assert (await save(dropKey="on", oauth="authorization_code", grant="server")).status_code == 303
+    assert await kept() == ServerSecrets()
+    answer = await ada.get(f"/api/v1/servers/{path.rpartition('/')[2]}")
+    assert answer.json()["hasPrivateKey"] is False
 
 
 async def test_a_member_changes_only_what_is_their_own(home: House) -> None:

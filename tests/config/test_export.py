@@ -150,7 +150,7 @@ def test_no_field_of_a_snapshot_is_forgotten() -> None:
     known = {
         Server: "name type command args env cwd url headers description era sharing timeout disabled grant sandbox "
         "guarded owner",
-        GrantSpec: "key per flow client_id client_secret scopes",
+        GrantSpec: "key per flow client_id client_secret private_key key_id algorithm scopes",
         Sandbox: "network read write",
         Namespace: "name servers description prefix tools middlewares",
         Endpoint: "name namespace api_key_auth oauth query_param_auth rate_limit client_rate_limit",

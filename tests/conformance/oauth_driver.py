@@ -27,6 +27,7 @@ from metamcp_asgi.settings import Settings
 from metamcp_asgi.store.models import Endpoint, Membership, Namespace, Server, User
 from metamcp_asgi.store.policy import COMMAND_LINE, Acting
 from metamcp_asgi.store.repository import Store
+from metamcp_asgi.store.secrets import ServerSecrets
 from tests.databases import SECRET, opened
 from tests.serving import Client, Served, serving, until
 
@@ -101,26 +102,22 @@ class Driver:
 
     async def _publish(self, name: str, url: str, context: Mapping[str, Any]) -> tuple[Server, Client]:
         oauth: dict[str, Any] | None = None
-        secret = context.get("client_secret")
         if "client_id" in context:
             oauth = {"flow": "authorization_code", "grant": "server", "clientId": context["client_id"]}
-            if context.get("name") == "auth/client-credentials-basic":
+            if str(context.get("name")).startswith("auth/client-credentials-"):
                 oauth["flow"] = "client_credentials"
+            if "signing_algorithm" in context:
+                oauth["algorithm"] = context["signing_algorithm"]
+        secrets = ServerSecrets(client_secret=context.get("client_secret"), private_key=context.get("private_key_pem"))
         async with self.store.write(COMMAND_LINE) as tx:
             server = await tx.add(Server(name=name, type="streamable_http", url=url, oauth=oauth, timeout=20.0))
-            if secret is not None:
-                tx.set_secrets(server, _secrets(secret))
+            if secrets:
+                tx.set_secrets(server, secrets)
             namespace = await tx.add(Namespace(name=name))
             await tx.add(Membership(namespace_id=namespace.id, server_id=server.id))
             await tx.add(Endpoint(name=name, namespace_id=namespace.id, api_key_auth=False))
         await until(lambda: name in self.gateway.snapshot.endpoints)
         return server, Client(f"{self.origin}/metamcp/{name}/mcp", self.http)
-
-
-def _secrets(secret: str) -> Any:
-    from metamcp_asgi.store.secrets import ServerSecrets
-
-    return ServerSecrets(client_secret=secret)
 
 
 @contextlib.asynccontextmanager

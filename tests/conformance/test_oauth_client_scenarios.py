@@ -53,8 +53,9 @@ async def test_authorization_servers_see_a_conforming_client(tmp_path: Path) -> 
         judge("client", scenario)
 
 
-async def test_the_gateway_can_ask_in_its_own_name(tmp_path: Path) -> None:
-    found, output = await played(tmp_path, "--scenario", "auth/client-credentials-basic")
+@pytest.mark.parametrize("shown", ["basic", "jwt"])
+async def test_the_gateway_can_ask_in_its_own_name(tmp_path: Path, shown: str) -> None:
+    found, output = await played(tmp_path, "--scenario", f"auth/client-credentials-{shown}")
     print(output)
     ((_, scenario),) = found.items()
     assert scenario.checks

@@ -17,7 +17,7 @@ REACHED = (
     "store/services/*.py",
     *(
         f"config/{name}.py"
-        for name in ("access", "file", "foreign*", "grants", "middlewares", "node", "oauth", "sandbox")
+        for name in ("access", "file", "foreign*", "grants", "middlewares", "node", "oauth", "private_keys", "sandbox")
     ),
     "config/servers.py",
     "registry/ways.py",

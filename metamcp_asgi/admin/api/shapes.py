@@ -81,6 +81,7 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
         Mapping[str, Any] | None, Meta(description="How tokens for it are got; null: as the server asks for.")
     ]
     has_client_secret: bool
+    has_private_key: bool
     sandbox: Annotated[
         Mapping[str, Any] | None,
         Meta(
@@ -121,6 +122,7 @@ class Server(Owned, frozen=True, kw_only=True, rename="camel"):
             has_bearer_token=known.bearer_token is not None,
             oauth=row.oauth,
             has_client_secret=known.client_secret is not None,
+            has_private_key=known.private_key is not None,
             sandbox=row.sandbox,
             secrets_readable=secrets is not None,
             env=known.env if include else UNSET,

@@ -191,8 +191,8 @@ def _entry(row: Server, secrets: ServerSecrets) -> dict[str, Any]:
             own["sandbox"] = document_of_sandbox(sandbox)
     else:
         own = {"url": secrets.url or row.url, "headers": dict(secrets.headers), "bearerToken": secrets.bearer_token}
-        if (grant := spec_of(row.oauth, secrets.client_secret, row.name)) is not None:
-            entry["oauth"] = entry_of(grant, secrets.client_secret)
+        if (grant := spec_of(row.oauth, secrets, row.name)) is not None:
+            entry["oauth"] = entry_of(grant, lambda _, value: value)
     return entry | {key: value for key, value in own.items() if value}
 
 

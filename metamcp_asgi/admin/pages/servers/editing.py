@@ -19,6 +19,7 @@ from metamcp_asgi.admin.pages.servers.shown import (
     owners,
     translated,
 )
+from metamcp_asgi.config.private_keys import ALGORITHMS
 from metamcp_asgi.pages.fault import Fault
 from metamcp_asgi.pages.forms import form_of
 from metamcp_asgi.pages.i18n import N_
@@ -37,6 +38,7 @@ _GRANTS: Final = (
     ("server", N_("One authorization for everybody")),
     ("user", N_("Each person authorizes for themselves")),
 )
+_ALGORITHMS: Final = (("", N_("What fits the key")), *((name, name) for name in ALGORITHMS))
 
 
 def routes(desk: Desk) -> list[BaseRoute]:
@@ -126,6 +128,7 @@ def _page(request: Request, refused: Refused | None, **values: Any) -> Response:
         sharings=translated(scope, SHARINGS),
         modes=translated(scope, _OAUTH),
         grants=translated(scope, _GRANTS),
+        algorithms=translated(scope, _ALGORITHMS),
         path=f"{PATH}/new" if values["server"] is None else f"{PATH}/{values['server'].id}/edit",
         **values,
     )

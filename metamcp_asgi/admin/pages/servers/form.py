@@ -19,9 +19,10 @@ __all__ = ["blank", "body_of", "errors_of", "filled", "typed"]
 
 _TEXTS: Final = (
     "name", "description", "type", "owner", "command", "args", "cwd", "env", "url", "headers", "bearerToken",
-    "oauth", "grant", "clientId", "clientSecret", "scopes", "era", "sharing", "timeout", "read", "write",
+    "oauth", "grant", "clientId", "clientSecret", "privateKey", "keyId", "algorithm", "scopes", "era", "sharing",
+    "timeout", "read", "write",
 )  # fmt: skip
-_SWITCHES: Final = ("disabled", "dropToken", "dropSecret", "sandbox", "network")
+_SWITCHES: Final = ("disabled", "dropToken", "dropSecret", "dropKey", "sandbox", "network")
 _SEPARATORS: Final = {"env": "=", "headers": "=:"}
 
 
@@ -60,6 +61,8 @@ def filled(server: Server) -> dict[str, Any]:
         "oauth": oauth.get("flow", "auto"),
         "grant": oauth.get("grant", "server"),
         "clientId": oauth.get("clientId", ""),
+        "keyId": oauth.get("keyId", ""),
+        "algorithm": oauth.get("algorithm", ""),
         "scopes": " ".join(oauth.get("scopes", ())),
         "era": server.era,
         "sharing": server.sharing,
@@ -75,7 +78,8 @@ def typed(form: Form, server: Server | None) -> dict[str, Any]:
     names = {} if server is None else {"env": server.env_names, "headers": server.header_names}
     fields = [f"{kind}.{name}" for kind, known in names.items() for name in known]
     return {
-        **{name: form[name] for name in _TEXTS},
+        # A password field hides what was typed, and the text of a key does not.
+        **{name: form[name] if name != "privateKey" else "" for name in _TEXTS},
         **{name: name in form for name in _SWITCHES},
         "envNames": names.get("env", ()),
         "headerNames": names.get("headers", ()),
@@ -105,7 +109,7 @@ def body_of(form: Form, server: Server | None) -> dict[str, Any]:
             # Not otherwise: who may not decide what is started may change the rest of what is theirs.
             body["sandbox"] = sandbox
         return body | {"env": _pairs(form, "env", () if server is None else server.env_names)}
-    body |= {"url": form["url"].strip(), "oauth": _oauth(form)}
+    body |= {"url": form["url"].strip(), "oauth": _oauth(form, server is not None and server.has_private_key)}
     body["headers"] = _pairs(form, "headers", () if server is None else server.header_names)
     if form["bearerToken"] or "dropToken" in form:
         body["bearerToken"] = form["bearerToken"] or None
@@ -125,7 +129,7 @@ def errors_of(refused: Refused) -> Mapping[str, str]:
     return found
 
 
-def _oauth(form: Form) -> Any:
+def _oauth(form: Form, has_key: bool) -> Any:
     mode = form["oauth"]
     if mode in ("auto", ""):
         return None
@@ -134,9 +138,14 @@ def _oauth(form: Form) -> Any:
     value: dict[str, Any] = {"flow": mode, "grant": form["grant"] if mode == "authorization_code" else "server"}
     value["clientId"] = form["clientId"].strip() or None
     value["scopes"] = form["scopes"].split() or None
-    if form["clientSecret"] or "dropSecret" in form or value["clientId"] is None:
-        value["clientSecret"] = form["clientSecret"] or None
-    return value
+    # What is typed takes the place of the other.
+    secret, key = form["clientSecret"], form["privateKey"].strip()
+    if secret or key or "dropSecret" in form or value["clientId"] is None:
+        value["clientSecret"] = secret or None
+    if secret or key or "dropKey" in form or value["clientId"] is None:
+        value["privateKey"] = key or None
+    gone = has_key and value.get("privateKey", "") is None
+    return value | {name: None if gone else form[name].strip() or None for name in ("keyId", "algorithm")}
 
 
 def _sandbox(sandbox: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -20,7 +21,8 @@ from metamcp_asgi.store.models import Server, User
 from metamcp_asgi.store.policy import COMMAND_LINE, Acting
 from metamcp_asgi.store.repository import Store
 from metamcp_asgi.store.services import oauth, servers
-from metamcp_asgi.store.services.inputs import NewServer
+from metamcp_asgi.store.services.inputs import NewServer, ServerChanges
+from metamcp_asgi.upstream.granted import AuthorizationNeeded
 from tests.databases import SECRET, opened
 from tests.oauth.home import Home, home, sent_back
 from tests.serving import serving, until
@@ -52,6 +54,11 @@ def databases_of(folder: Path) -> list[Path]:
     found = list(folder.glob("client.db*"))
     assert found
     return found
+
+
+def keyless(gateway: Gateway) -> bool:
+    grant = gateway.snapshot.servers["far"].grant
+    return grant is not None and grant.private_key is None
 
 
 async def bearer(gateway: Gateway, other: Home) -> str:
@@ -109,3 +116,11 @@ async def test_a_person_agrees_and_it_redeems_and_renews_with_a_key(tmp_path: Pa
             assert grant is not None
             await grant.refused(await grant.line(), 401, "")
             assert await bearer(gateway, other) != first
+            changes = ServerChanges(oauth={"privateKey": None, "keyId": None, "algorithm": None})
+            async with store.write(COMMAND_LINE) as tx:
+                await servers.update(tx, COMMAND_LINE, server.id, changes)
+            await until(lambda: keyless(gateway))
+            grant = gateway.grants.of(gateway.snapshot.servers["far"])
+            assert grant is not None
+            with pytest.raises(AuthorizationNeeded, match="configured otherwise"):
+                await grant.refused(await grant.line(), 401, "")

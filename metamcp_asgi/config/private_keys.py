@@ -88,11 +88,16 @@ def _of_jwk(text: str) -> SigningKey:
 
 
 def _algorithms(key: Any) -> tuple[str, ...]:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+    from cryptography.hazmat.primitives.hashes import SHA256
 
     if isinstance(key, rsa.RSAPrivateKey):
         if key.key_size < LEAST_RSA_BITS:
             raise ValueError(f"is an RSA key of {key.key_size} bits; it must have at least {LEAST_RSA_BITS}")
+        try:
+            key.sign(b"", padding.PKCS1v15(), SHA256())
+        except ValueError:
+            raise ValueError("is an RSA key that cannot sign: its numbers do not belong together") from None
         return _RSA
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
         return (_CURVES[key.curve.name],)

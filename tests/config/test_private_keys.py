@@ -1,5 +1,6 @@
 """The private key with which the gateway shows a server's authorization server who it is, as a file gives it."""
 
+import base64
 import json
 from typing import Any
 
@@ -28,6 +29,15 @@ JWK = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(P256))
 def pem(key: Any, passphrase: bytes = b"") -> str:
     encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode())
+
+
+def mismatched() -> str:
+    """Returns a key whose modulus is even, and so not of its primes."""
+    good = rsa.generate_private_key(65537, 2048)
+    modulus = good.public_key().public_numbers().n
+    der = good.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    wrong = der.replace(modulus.to_bytes(256), (modulus - 1).to_bytes(256))
+    return f"-----BEGIN PRIVATE KEY-----\n{base64.encodebytes(wrong).decode()}-----END PRIVATE KEY-----\n"
 
 
 def document(**oauth: Any) -> dict[str, Any]:
@@ -68,6 +78,7 @@ def test_what_is_wrong_with_a_key_is_said_at_its_place_and_never_quoted() -> Non
             "must be a PEM",
         ),
         ({"privateKey": pem(rsa.generate_private_key(65537, 1024))}, "privateKey", "at least 2048"),
+        ({"privateKey": mismatched()}, "privateKey", "cannot sign"),
         ({"privateKey": pem(x25519.X25519PrivateKey.generate())}, "privateKey", "must be a private key of RSA"),
         ({"privateKey": pem(ec.derive_private_key(7, ec.SECP256K1()))}, "privateKey", "of the curves"),
         ({"privateKey": json.dumps({**JWK, "alg": "RS256"})}, "privateKey", '"alg"'),

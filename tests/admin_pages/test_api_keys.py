@@ -76,6 +76,8 @@ async def test_a_key_is_made_used_rotated_and_removed(browser: Browser, shared_h
         assert await opens(shared_home, "tools", second) == 401
         await page.set_viewport_size({"width": 390, "height": 844})
         assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+        beyond = await page.locator(".scroll").evaluate("list => list.scrollWidth - list.clientWidth")
+        assert beyond == 0, "the buttons are in sight"
         page.once("dialog", lambda dialog: dialog.accept())
         await row.get_by_role("button", name="Delete").click()
         await expect(page.get_by_role("status")).to_contain_text("The key was deleted.")

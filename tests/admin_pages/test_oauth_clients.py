@@ -57,6 +57,12 @@ async def test_what_a_person_granted_is_seen_and_revoked(browser: Browser, share
         row = page.get_by_role("row").filter(has_text="Test client")
         await expect(row).to_contain_text("registered itself")
         await expect(row).to_contain_text("http://127.0.0.1:33418/callback")
+        for width in (1280, 1000, 390):
+            await page.set_viewport_size({"width": width, "height": 800})
+            beyond = await page.locator(".scroll").evaluate("list => list.scrollWidth - list.clientWidth")
+            assert beyond == 0, f"of the list, {beyond} pixels are out of sight in a window of {width}"
+        await accessible(page)
+        await page.set_viewport_size({"width": 1280, "height": 800})
         await picture(page, "oauth-clients")
         await page.get_by_role("link", name="Grants").click()
         await expect(row).to_contain_text(ADA)

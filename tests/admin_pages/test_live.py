@@ -184,6 +184,7 @@ async def test_an_admin_sees_at_a_glance_what_is_slow_and_what_fails(browser: Br
     home.calls("now", times=40)
     home.calls("later", seconds=3.0, times=9)
     home.calls("later", "timeout", seconds=50.0)
+    home.house.gateway.metrics.sheet.count(("tools", "", "tools/list", ""), OUTCOMES.index("ok"), 0.02)
     home.house.gateway.recording.history.sample()
     home.calls("now", times=20)
     async with signed_in(browser, home.house, color_scheme="dark") as page:
@@ -191,6 +192,8 @@ async def test_an_admin_sees_at_a_glance_what_is_slow_and_what_fails(browser: Br
         await expect(page.get_by_role("img", name="Calls and errors")).to_be_visible()
         await expect(page.get_by_role("img", name="How long calls took")).to_be_visible()
         await expect(page.get_by_role("row", name="clock 70 1")).to_be_visible()
+        await expect(page.get_by_role("row", name="answered by the gateway 1 0")).to_be_visible()
+        await expect(page.get_by_text("The gateway itself answers")).to_be_visible()
         await picture(page, "metrics-dark")
         await page.get_by_role("link", name="By tool").click()
         await expect(page.get_by_role("row", name=re.compile(r"clock now 60 0 \S+ ms"))).to_be_visible()

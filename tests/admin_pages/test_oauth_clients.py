@@ -70,6 +70,11 @@ async def test_what_a_person_granted_is_seen_and_revoked(browser: Browser, share
         await picture(page, "oauth-grants")
         await row.get_by_role("button", name="Revoke").click()
         await expect(page.get_by_text("Nobody has granted anything")).to_be_visible()
+        await manage(page, "Audit")
+        granted = page.get_by_role("row").filter(has_text="What was granted to a client").last
+        await expect(granted).to_contain_text("Redirects to")
+        for column in ("redirect_uri", "code_digest", "generation", "keyed", "attributes", "grant_types"):
+            await expect(page.get_by_role("table")).not_to_contain_text(column)
     await shared.gateway.reload()
     assert (await shared.call("tools", token["access_token"])).status_code == 401
 

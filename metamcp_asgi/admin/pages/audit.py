@@ -1,6 +1,6 @@
 """Who changed what and when, for admins: the entries of the audit in words.
 
-Knows how kinds, actions, fields and values are called; a field without a name of its own is shown by the column's.
+Knows how kinds, actions, fields and values are called, and which columns are of no use to people; those are left out.
 """
 
 from collections.abc import Callable, Mapping
@@ -95,9 +95,14 @@ _FIELDS: Final = {
     "password_hash": N_("Password"),
     "value": N_("Value"),
     "client_id": N_("Client id"),
+    "secret_digest": N_("Secret"),
     "redirect_uris": N_("Redirects to"),
+    "redirect_uri": N_("Redirects to"),
     "scope": N_("Scopes"),
     "audience": N_("For"),
+    "used_at": N_("Last used"),
+    "last_used_at": N_("Last used"),
+    "previous_until": N_("The key before is good until"),
     "revoked_at": N_("Revoked"),
     "method": N_("How"),
     "sessions": N_("Sessions"),
@@ -109,6 +114,21 @@ _VALUES: Final = {
     "era": {"auto": N_("Automatic")},
     "sharing": {"auto": N_("Automatic")},
 }
+_INTERNAL: Final = frozenset(
+    {
+        "key",
+        "attributes",
+        "sealed",
+        "previous_digest",
+        "code_digest",
+        "code_challenge",
+        "generation",
+        "keyed",
+        "redeemed_at",
+        "rotated_at",
+    }
+)
+"""Columns that say nothing to people; the management API tells them all."""
 _SECRET: Final = "(secret)"
 _NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
 
@@ -154,7 +174,8 @@ def _lines(entry: AuditEntry, told: Callable[[str], str], people: Mapping[str, s
             _value(name, after[name], told, people) if name in after else None,
         )
         for name in {**before, **after}
-        if name != "key" and (name == "owner_id" or before.get(name) not in _NOTHING or after.get(name) not in _NOTHING)
+        if name not in _INTERNAL
+        and (name == "owner_id" or before.get(name) not in _NOTHING or after.get(name) not in _NOTHING)
     ]
 
 

@@ -135,7 +135,7 @@ def test_a_fresh_environment_has_all_that_is_imported(installed: Path, tmp_path:
         "import importlib, json, pkgutil, metamcp_asgi\n"
         "names = [m.name for m in pkgutil.walk_packages(metamcp_asgi.__path__, 'metamcp_asgi.')]\n"
         "names = [n for n in names if not n.rpartition('.')[2].startswith('_')]\n"
-        "extras = ('bus.redis', 'supervisor', 'worker', 'outward.fetch', 'tokens.', 'oauth')\n"
+        "extras = ('bus.redis', 'config.jwk', 'supervisor', 'worker', 'outward.fetch', 'tokens.', 'oauth')\n"
         "names = [n for n in names if not n.removeprefix('metamcp_asgi.').startswith(extras)]\n"
         "[importlib.import_module(n) for n in names]\n"
         "[getattr(metamcp_asgi, n) for n in metamcp_asgi.__all__]\n"

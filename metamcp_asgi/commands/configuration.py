@@ -57,11 +57,12 @@ def export(
     """
     from metamcp_asgi.config.export import dotenv, to_text
     from metamcp_asgi.config.export import export as exported_of
-    from metamcp_asgi.store.scope import read_scope
+    from metamcp_asgi.store.scope import elsewhere, read_scope
 
     async def work(store: "Store") -> None:
         async with store.read() as tx:
             scope = await read_scope(tx, await _owner_id(tx, owner))
+            others = await elsewhere(tx) if owner is None else ()
         exported = exported_of(scope.snapshot, with_secrets=with_secrets)
         format__: Literal["yaml", "json"] = format_ or ("json" if output and output.suffix == ".json" else "yaml")
         text = to_text(exported.document, format__, _needed(exported.variables))
@@ -71,7 +72,7 @@ def export(
             click.echo(text, nl=False)
         else:
             write_private(output, text, force=force)
-        for line in scope.unsaid:
+        for line in [*scope.unsaid, *others]:
             click.echo(f"not in the file: {line}", err=True)
 
     with_store(work, database)
@@ -86,13 +87,16 @@ def export(
 @_database
 def plan(file: Path, prune: bool, exit_code: bool, as_json: bool, owner: str | None, database: str | None) -> None:
     """Show what apply would change in the store to make it what FILE says."""
-    from metamcp_asgi.store.apply import planned
+    from metamcp_asgi.store.apply import check_names, planned
     from metamcp_asgi.store.scope import read_scope
 
     async def work(store: "Store") -> list["Change"]:
         wanted = _compiled(file)
         async with store.read() as tx:
-            return planned(await read_scope(tx, await _owner_id(tx, owner)), wanted, prune=prune)
+            scope = await read_scope(tx, await _owner_id(tx, owner))
+        changes = planned(scope, wanted, prune=prune)
+        check_names(scope, changes)
+        return changes
 
     changes = with_store(work, database)
     _show(changes, as_json=as_json)

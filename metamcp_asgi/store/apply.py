@@ -6,6 +6,7 @@ files.
 
 import os
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 from metamcp_asgi.config import snapshot as compiled
@@ -18,7 +19,7 @@ from metamcp_asgi.store.oauth_columns import oauth_columns
 from metamcp_asgi.store.scope import Scope, read_scope, server_columns
 from metamcp_asgi.store.transaction import Writer
 
-__all__ = ["apply", "planned"]
+__all__ = ["apply", "check_names", "planned"]
 
 _REPLACED: Final = {"prefix": "", "previous_digest": None, "previous_until": None}
 """What becomes of a key whose digest is replaced: its beginning is not known, and no key before it is good."""
@@ -46,6 +47,20 @@ def planned(scope: Scope, wanted: Snapshot, *, prune: bool) -> list[Change]:
     return changes
 
 
+def check_names(scope: Scope, changes: Sequence[Change]) -> None:
+    """See that no endpoint is added whose name somebody else's has.
+
+    Raises:
+        ConfigError: One has.
+    """
+    for change in changes:
+        if change.kind == "endpoint" and change.action == "add" and change.name in scope.taken:
+            raise ConfigError(
+                f"endpoint {change.name} is there already and is not this owner's; such names are unique over all: "
+                "choose another one, or say whose the configuration is (--owner)"
+            )
+
+
 async def apply(tx: Writer, owner_id: uuid.UUID | None, wanted: Snapshot, *, prune: bool = False) -> list[Change]:
     """Make a scope what a configuration says, and return what was done.
 
@@ -57,13 +72,14 @@ async def apply(tx: Writer, owner_id: uuid.UUID | None, wanted: Snapshot, *, pru
 
     Raises:
         ConfigError: Something public would be changed through a user's scope, does not fit into the tables, or is
-            a middleware that is unknown or wrong.
-        StoreError: A name is taken, for example an endpoint's by another owner.
+            a middleware that is unknown or wrong; or an endpoint's name is somebody else's.
+        StoreError: Something else is taken, for example a key.
     """
     for namespace in wanted.namespaces.values():
         tx.check(namespace)
     scope = await read_scope(tx, owner_id)
     changes = planned(scope, wanted, prune=prune)
+    check_names(scope, changes)
     applying = _Applying(tx, scope, wanted)
     removed = [change for change in changes if change.action == "remove"]
     # Keys first: one that only gets another name is there twice otherwise.

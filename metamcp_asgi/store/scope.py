@@ -12,18 +12,19 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from sqlalchemy import func, select
 
 from metamcp_asgi.config import snapshot as compiled
 from metamcp_asgi.config.sensitive import masked_args, masked_url
 from metamcp_asgi.config.snapshot import ClientRateLimit, MiddlewareSpec, Principal, RateLimit, Snapshot, ToolOverride
 from metamcp_asgi.store.grants import column_of, spec_of
-from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting
+from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting, User
 from metamcp_asgi.store.oauth_columns import oauth_of
 from metamcp_asgi.store.sandbox import sandbox_of
 from metamcp_asgi.store.secrets import ServerSecrets
 from metamcp_asgi.store.transaction import Reader
 
-__all__ = ["Scope", "compiled_server", "read_scope", "server_columns"]
+__all__ = ["Scope", "compiled_server", "elsewhere", "read_scope", "server_columns"]
 
 Named = TypeVar("Named", Server, Namespace)
 
@@ -39,6 +40,7 @@ class Scope(Struct):
         servers: The rows behind it by name, and so on.
         borrowed: Kind and name of what is public and only referred to.
         unsaid: What no file can say, in words for people.
+        taken: The names of everybody else's endpoints, which nobody can have a second time.
     """
 
     owner_id: uuid.UUID | None
@@ -49,6 +51,7 @@ class Scope(Struct):
     keys: dict[str, ApiKey]
     borrowed: set[tuple[str, str]]
     unsaid: list[str]
+    taken: frozenset[str] = frozenset()
 
 
 async def read_scope(tx: Reader, owner_id: uuid.UUID | None) -> Scope:
@@ -98,7 +101,18 @@ async def read_scope(tx: Reader, owner_id: uuid.UUID | None) -> Scope:
         keys={key.name: key for key in keys},
         borrowed={("server", s.name) for s in borrowed_servers} | {("namespace", n.name) for n in borrowed_namespaces},
         unsaid=unsaid,
+        taken=frozenset(await tx.session.scalars(select(Endpoint.name).where(~_of(Endpoint, owner_id)))),
     )
+
+
+async def elsewhere(tx: Reader) -> list[str]:
+    """Return in words what belongs to people, of which the public scope says nothing."""
+    counts: dict[str, list[str]] = {}
+    for kind, word in ((Server, "server"), (Namespace, "namespace"), (Endpoint, "endpoint"), (ApiKey, "API key")):
+        query = select(User.email, func.count()).join(kind, kind.owner_id == User.id).group_by(User.email)
+        for email, number in await tx.session.execute(query):
+            counts.setdefault(email, []).append(f"{number} {word}{'s' if number != 1 else ''}")
+    return [f"{', '.join(numbers)} of {email}: --owner {email}" for email, numbers in sorted(counts.items())]
 
 
 def server_columns(server: compiled.Server) -> tuple[dict[str, Any], ServerSecrets]:

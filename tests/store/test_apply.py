@@ -12,12 +12,12 @@ from metamcp_asgi.config.export import export
 from metamcp_asgi.config.file import compile_document
 from metamcp_asgi.config.snapshot import Snapshot, digest_of
 from metamcp_asgi.errors import ConfigError
-from metamcp_asgi.store.apply import planned
+from metamcp_asgi.store.apply import check_names, planned
 from metamcp_asgi.store.errors import Duplicate
 from metamcp_asgi.store.models import ApiKey, Endpoint, Membership, Namespace, Server, ToolSetting, User
 from metamcp_asgi.store.policy import COMMAND_LINE
 from metamcp_asgi.store.repository import SYSTEM, Store
-from metamcp_asgi.store.scope import read_scope
+from metamcp_asgi.store.scope import elsewhere, read_scope
 from metamcp_asgi.store.services import keys
 from metamcp_asgi.store.services.inputs import Rotation
 from tests.databases import SECRET
@@ -147,10 +147,23 @@ async def test_a_user_s_file_has_what_is_public_but_does_not_change_it(store: St
 async def test_a_fault_in_the_middle_leaves_everything_as_it_was(store: Store) -> None:
     async with store.write(SYSTEM) as tx:
         user = await tx.add(User(email="ann@example.com"))
-    await applied(store, document(apiKeys=[]), user.id)
-    with pytest.raises(Duplicate, match="endpoint"):
-        await applied(store, document(apiKeys=[]))
+    key = {"name": "laptop", "key": "sk_mt_0123456789abcdef0123456789"}
+    await applied(store, compile_document({"mcpServers": {}, "endpoints": {}, "apiKeys": [key]}), user.id)
+    with pytest.raises(Duplicate, match="key"):
+        await applied(store, document(apiKeys=[key]))
     assert (await there(store)).servers == {}
+
+
+async def test_what_is_somebody_elses_is_told_before_anything_is_done(store: Store) -> None:
+    async with store.write(SYSTEM) as tx:
+        user = await tx.add(User(email="ann@example.com"))
+    await applied(store, document(apiKeys=[]), user.id)
+    async with store.read() as tx:
+        scope = await read_scope(tx, None)
+        told = await elsewhere(tx)
+    with pytest.raises(ConfigError, match=r"endpoint .+ is there already and is not this owner's"):
+        check_names(scope, planned(scope, document(apiKeys=[]), prune=False))
+    assert told == ["2 servers, 1 namespace, 1 endpoint of ann@example.com: --owner ann@example.com"]
 
 
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,6 +14,7 @@ from typing import ClassVar
 import httpx2
 import pytest
 
+from metamcp_asgi.serve import check_free
 from tests.conftest import serve
 from tests.places import BIN, ROOT
 from tests.processes import running
@@ -123,6 +124,10 @@ class TestServe:
             result.stderr
             == f"metamcp: port {port} of {host} is in use; choose another one with --port, or METAMCP_PORT\n"
         )
+
+    def test_who_listens_by_another_protocol_has_another_port(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            check_free("::", taken.getsockname()[1])
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
     def test_an_open_endpoint_is_not_served_beyond_loopback(self, tmp_path, host):

@@ -95,6 +95,8 @@ def _check_command(server: Server, env: Mapping[str, str], shown: Iterable[str])
 
 def _interpreter(program: str) -> str | None:
     """Return what runs a program, if that is a script (execve(2)): of a virtual environment, a Python elsewhere."""
+    if not os.path.isfile(program):  # noqa: PTH113 - a text; to open a pipe would wait for who writes into it
+        return None
     try:
         with open(program, "rb") as file:  # noqa: PTH123 - a text, as the others here
             line = file.readline(512)

@@ -1,5 +1,6 @@
 """What a stdio server with a ``sandbox`` can reach of the machine, told by the server itself."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -123,3 +124,11 @@ async def test_a_script_needs_what_runs_it(outside: Path) -> None:
     async with gateway({"s": config}, **OPEN) as running:
         said = (await running.missing())["s"]
     assert f"a script that {PYTHON} runs, which its sandbox does not have" in said
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+async def test_a_program_that_is_a_pipe_holds_nobody_up(outside: Path) -> None:
+    pipe = outside / "pipe"
+    os.mkfifo(pipe, 0o700)
+    async with gateway({"s": {"command": str(pipe), "sandbox": {"read": [str(outside)]}}}, **OPEN) as running:
+        assert await asyncio.wait_for(running.missing(), 15)
